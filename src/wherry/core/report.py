@@ -1,0 +1,145 @@
+"""Proof and measurement: tolerance, report, verdict, proven, benchmark, choice."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from wherry.core.variant import Variant
+
+Where = Literal["build", "device", "server"]
+
+
+class Verdict(StrEnum):
+    """How a proof ended; anything but `pass` is a failure (fail-closed)."""
+
+    PASS = "pass"
+    EXPORT_FAIL = "export_fail"
+    LOAD_FAIL = "load_fail"
+    RUN_FAIL = "run_fail"
+    SHAPE_MISMATCH = "shape_mismatch"
+    OUTPUT_MISMATCH = "output_mismatch"
+    VACUOUS = "vacuous"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """What may differ. Written into every report, so a verdict can be read later without the code."""
+
+    min_cosine: float
+    """Smallest cosine similarity of an output, all samples taken together."""
+    max_abs: float | None
+    """Largest absolute error of any element, or None where precision makes it meaningless."""
+    min_agreement: float
+    """Smallest share of samples on which the task's answer is the same, 0 to 1."""
+    max_metric_drop: float
+    """Largest loss of the task's metric against the reference, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputError:
+    """Numeric error of one output against its reference."""
+
+    name: str
+    max_abs: float
+    mean_abs: float
+    cosine: float
+    snr_db: float | None
+    """Signal-to-noise ratio in decibels; None when there is no noise at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What ran where."""
+
+    engine: str
+    version: str
+    device: str
+    """What really computed, such as `cpu` or `cuda:0`."""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Golden set run against a variant: numbers and a verdict."""
+
+    variant: str
+    """Digest of the variant."""
+    target: str
+    golden: str
+    """sha256 of the golden set."""
+    where: Where
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    """Empty on a pass; otherwise one sentence for each thing that failed, first cause first."""
+    samples: int
+    outputs: tuple[OutputError, ...]
+    metrics: dict[str, float]
+    """The task's numbers, such as `top1_agreement`, `accuracy`, `reference_accuracy`."""
+    tolerance: Tolerance
+    engine: EngineInfo | None
+    not_covered: tuple[str, ...]
+    """What this proof did not look at."""
+    seconds: float
+    at: str
+    schema: int = 1
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict is a pass."""
+        return self.verdict is Verdict.PASS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """A variant whose proof passed. Made in one place only: `wherry.proof.prove`."""
+
+    variant: Variant
+    report: Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Speed and size of a variant on one machine. Times in milliseconds."""
+
+    variant: str
+    target: str
+    machine: str
+    batch: int
+    samples: int
+    p50_ms: float
+    p90_ms: float | None
+    """None where there are too few samples to support it."""
+    p99_ms: float | None
+    mean_ms: float
+    ci95_ms: tuple[float, float]
+    """Bootstrap interval of the median."""
+    throughput_per_s: float
+    load_ms: float
+    peak_rss_mb: float
+    size_bytes: int
+    engine: EngineInfo
+    steady: bool
+    """Whether a steady state was seen before measuring."""
+    at: str
+    schema: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhyNot:
+    """Why a variant was not chosen."""
+
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One recommendation, the Pareto set, and why each other variant lost."""
+
+    target: str | None
+    """The recommended variant's target, or None when nothing fits."""
+    reason: str
+    pareto: tuple[str, ...]
+    why_nots: tuple[WhyNot, ...]
+    measured: bool
+    """Whether the times were measured on the machine in question."""

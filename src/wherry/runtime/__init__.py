@@ -1,0 +1,1 @@
+"""A variant and inputs to outputs: engines, preprocessing, postprocessing."""
