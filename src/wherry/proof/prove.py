@@ -47,6 +47,26 @@ class Proof:
     proven: Proven | None
 
 
+def crashed(variant: Variant, golden: str, reason: str, *, where: Where) -> Report:
+    """Return the report of a proof whose process died or hung: a runtime that crashes has failed, not the run."""
+    return Report(
+        variant=variant.digest,
+        target=variant.name,
+        golden=golden,
+        where=where,
+        verdict=Verdict.RUN_FAIL,
+        reasons=(reason,),
+        samples=0,
+        outputs=(),
+        metrics={},
+        tolerance=tolerance_for(variant.target.precision),
+        engine=None,
+        not_covered=("everything: the proof did not finish",),
+        seconds=0.0,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
 class _VerdictError(Exception):
     """Ends a proof with a verdict."""
 
@@ -151,10 +171,10 @@ class _Run:
             raise _VerdictError(Verdict.LOAD_FAIL, error.message) from error
 
     def _outputs(self, engine: Engine, examples: GoldenSet) -> Tensors:
-        parts: list[Tensors] = []
+        spec = self.subject.spec
+        starts = range(0, len(examples), _CHUNK)
         try:
-            for start in range(0, len(examples), _CHUNK):
-                parts.append(engine.run(prepare(examples.raw[start : start + _CHUNK], self.subject.spec)))
+            parts = [engine.run(prepare(examples.raw[start : start + _CHUNK], spec)) for start in starts]
         except EngineError as error:
             raise _VerdictError(Verdict.RUN_FAIL, error.message) from error
         except WherryError as error:
