@@ -170,7 +170,7 @@ def _environment() -> dict[str, str]:
 
 
 def _read_lines(stream: IO[str] | None, lines: "queue.SimpleQueue[str]") -> None:
-    """Keep the pipe empty, so that the child never waits for a reader; a progress bar's carriage return ends a line too."""
+    """Keep the pipe empty, so that the child never waits; a progress bar's carriage return ends a line too."""
     with suppress(ValueError, OSError):  # closed while reading
         while stream is not None and (line := stream.readline(_LONGEST_LINE)):
             lines.put(line.rstrip("\n"))
