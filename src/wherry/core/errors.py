@@ -11,7 +11,8 @@ WherryError                       1  a bug in wherry
 │   ├── NotFoundError
 │   ├── DocumentError                a JSON document does not fit its type
 │   ├── CheckpointError
-│   └── SpecMismatchError            a spec contradicts the network
+│   ├── SpecMismatchError            a spec contradicts the network
+│   └── ExportError                  a target's tools cannot convert a program
 ├── ToolchainMissingError         5  an extra or a vendor's tool is not installed
 ├── TrustError                    6  what arrived is not what was signed
 │   ├── SignatureError
@@ -23,6 +24,7 @@ WherryError                       1  a bug in wherry
     ├── StorageError
     ├── BusyError                    another process holds the lock
     ├── EngineError                  a runtime could not load or run a variant
+    ├── ChildError                   a child process crashed, hung or ran out of memory
     └── HealthError                  the service was not healthy after the switch
 """
 
@@ -99,6 +101,12 @@ class SpecMismatchError(BadInputError):
     """A model spec contradicts the network it describes."""
 
 
+class ExportError(BadInputError):
+    """A target's tools cannot convert a program."""
+
+    default_next_step = "Choose another target, or change what the message names in the network and register it again."
+
+
 class ToolchainMissingError(WherryError):
     """An extra or a vendor's tool is not installed; `next_step` holds the exact command."""
 
@@ -158,6 +166,12 @@ class BusyError(DeviceError):
 
 class EngineError(DeviceError):
     """A runtime could not load or run a variant."""
+
+
+class ChildError(DeviceError):
+    """A child process crashed, hung or ran out of memory; the message says which, with its last line."""
+
+    default_next_step = "Run the same command again; if it ends the same way, read the child's log."
 
 
 class HealthError(DeviceError):
