@@ -11,7 +11,11 @@ from wherry.cli.options import AsJson, DeviceRoot, Quiet, Who, Why, actor
 if TYPE_CHECKING:
     from wherry.agent import AgentEvent
 
-device = typer.Typer(help="The device: what it has, what is installed, and how it got there.", no_args_is_help=True, rich_markup_mode=None)
+device = typer.Typer(
+    help="The device: what it has, what is installed, and how it got there.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,7 +47,9 @@ def init(
     product: Annotated[str, typer.Option(help="The product that lives here.")],
     root_key: Annotated[Path, typer.Option(help="The publisher's root.json; it is pinned for ever.")],
     restart: Annotated[str | None, typer.Option(help="Command that restarts the application after a switch.")] = None,
-    health: Annotated[str | None, typer.Option(help="Command that ends with 0 when the application is healthy.")] = None,
+    health: Annotated[
+        str | None, typer.Option(help="Command that ends with 0 when the application is healthy.")
+    ] = None,
     probation_s: Annotated[float, typer.Option(help="Seconds that the application must stay healthy.", min=0.0)] = 5.0,
     keep: Annotated[int, typer.Option(help="Releases to keep for going back.", min=2)] = 2,
     as_json: AsJson = False,
@@ -82,7 +88,9 @@ def install(
         parts.append(table(("not", "because"), [(why.target, why.reason) for why in report.why_nots]))
     emit(report, parts, as_json=as_json, quiet=quiet)
     if report.outcome == "rolled_back":
-        raise HealthError(report.message, next_step="`wherry device history` holds the reason; the old release is live.")
+        raise HealthError(
+            report.message, next_step="`wherry device history` holds the reason; the old release is live."
+        )
 
 
 @device.command()
@@ -93,7 +101,9 @@ def status(root: DeviceRoot, as_json: AsJson = False, quiet: Quiet = False) -> N
     from wherry.core.codec import to_builtins
 
     found = read_status(root)
-    rows = [(name.replace("_", " "), value) for name, value in to_builtins(found).items() if not isinstance(value, dict)]
+    rows = [
+        (name.replace("_", " "), value) for name, value in to_builtins(found).items() if not isinstance(value, dict)
+    ]
     emit(found, [table((str(root), ""), rows)], as_json=as_json, quiet=quiet)
 
 

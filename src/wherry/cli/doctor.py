@@ -25,7 +25,9 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
         for name, kind in engines.items()
     ]
     target_rows = [(row.target, "ready" if row.installed else row.reason) for row in targets]
-    machine = f"{profile.os} {profile.arch}, {profile.cpu}, {profile.cores} cores, {profile.memory_bytes / 2**30:.0f} GiB"
+    machine = (
+        f"{profile.os} {profile.arch}, {profile.cpu}, {profile.cores} cores, {profile.memory_bytes / 2**30:.0f} GiB"
+    )
     parts = [
         machine,
         table(("engine", "version", "state", "how to get it"), engine_rows),

@@ -13,8 +13,12 @@ RegistryPath = Annotated[
 Ref = Annotated[str, typer.Argument(help="NAME@v2 for a version, NAME@current_best for an alias.", metavar="NAME@V")]
 Who = Annotated[str | None, typer.Option("--who", envvar="WHERRY_WHO", help="Who decides; by default the login name.")]
 Why = Annotated[str, typer.Option("--why", help="Why; kept in the history for ever.")]
-Product = Annotated[str, typer.Option("--product", envvar="WHERRY_PRODUCT", help="What the files are called on a device.")]
-Trust = Annotated[Path, typer.Option("--trust", envvar="WHERRY_TRUST", help="Folder of the publisher's keys and metadata.")]
+Product = Annotated[
+    str, typer.Option("--product", envvar="WHERRY_PRODUCT", help="What the files are called on a device.")
+]
+Trust = Annotated[
+    Path, typer.Option("--trust", envvar="WHERRY_TRUST", help="Folder of the publisher's keys and metadata.")
+]
 DeviceRoot = Annotated[Path, typer.Option("--root", envvar="WHERRY_ROOT", help="Folder of the product on this device.")]
 
 DEFAULT_REGISTRY = Path("wherry-registry")

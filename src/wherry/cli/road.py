@@ -51,7 +51,12 @@ def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
 
     rows = describe_targets()
     cells = [(r.target, r.engine, r.needs or "program", "yes" if r.installed else "no", r.reason or "") for r in rows]
-    emit(rows, [table(("target", "runs on", "starts from", "ready", "what is missing"), cells)], as_json=as_json, quiet=quiet)
+    emit(
+        rows,
+        [table(("target", "runs on", "starts from", "ready", "what is missing"), cells)],
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 def export(
@@ -155,7 +160,9 @@ def choose(
     ref: Ref,
     max_p90_ms: Annotated[float | None, typer.Option(help="Longest acceptable p90 in milliseconds.")] = None,
     max_size_mb: Annotated[float | None, typer.Option(help="Largest acceptable size in MB.")] = None,
-    max_drop: Annotated[float | None, typer.Option(help="Largest acceptable loss of the task's metric, 0 to 1.")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Largest acceptable loss of the task's metric, 0 to 1.")
+    ] = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -21,7 +21,9 @@ def serve(
     source: Annotated[str, typer.Argument(help="A device's root folder, or NAME@v2.", metavar="ROOT|NAME@V")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.")] = 8080,
-    target: Annotated[str | None, typer.Option(help="From the registry: the variant; by default the chosen one.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="From the registry: the variant; by default the chosen one.")
+    ] = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
 ) -> None:
     """Serve a model over HTTP until SIGTERM or Ctrl-C; the proof runs before the first request is taken."""

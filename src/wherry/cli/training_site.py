@@ -150,4 +150,3 @@ def _factory(text: str) -> "Callable[[], nn.Module]":
         return found
     finally:
         sys.path.pop(0)
-

@@ -35,7 +35,9 @@ class WherryError(Exception):
     """Base of all errors: `message` says what happened, `next_step` what the reader can do now."""
 
     exit_code: ClassVar[int] = 1
-    default_next_step: ClassVar[str] = "This is a bug in wherry: run it again with WHERRY_DEBUG=1 and report what it prints."
+    default_next_step: ClassVar[str] = (
+        "This is a bug in wherry: run it again with WHERRY_DEBUG=1 and report what it prints."
+    )
 
     def __init__(self, message: str, *, next_step: str | None = None) -> None:
         """Keep the sentence and the next step; `str(error)` is the sentence alone."""
