@@ -9,6 +9,8 @@ import typer
 from wherry.cli.options import AsJson, DeviceRoot, Quiet, Who, Why, actor
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from wherry.agent import AgentEvent
 
 device = typer.Typer(
@@ -72,7 +74,7 @@ def install(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Verify, choose, prove on this machine, back up, switch, watch; the old release stays until the new one is healthy."""
+    """Verify, choose, prove here, back up, switch, watch; the old release stays until the new one is healthy."""
     from wherry.agent import install as run_install
     from wherry.cli.output import emit, progress_screen, table
     from wherry.core.errors import HealthError
@@ -83,7 +85,7 @@ def install(
         console.print(f"{event.state.value:>12}  {event.message}", highlight=False)
 
     report = run_install(root, bundle, on_event=tell)
-    parts: list[object] = [report.message]
+    parts: list[RenderableType] = [report.message]
     if report.why_nots:
         parts.append(table(("not", "because"), [(why.target, why.reason) for why in report.why_nots]))
     emit(report, parts, as_json=as_json, quiet=quiet)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from wherry.core.codec import to_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.table import Table
 
 
-def emit(result: object, text: "Iterable[object]", *, as_json: bool, quiet: bool) -> None:
+def emit(result: object, text: "Iterable[RenderableType]", *, as_json: bool, quiet: bool) -> None:
     """Print the result as JSON, or the lines and tables of `text`, or nothing."""
     if as_json:
         sys.stdout.write(to_json(result).decode())
@@ -34,7 +35,7 @@ def progress_screen(*, quiet: bool) -> "Console":
     return Console(stderr=True, quiet=quiet)
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> object:
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> "Table":
     """Return a table for people; numbers are given as they should stand."""
     from rich import box
     from rich.table import Table

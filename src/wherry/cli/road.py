@@ -21,6 +21,9 @@ from wherry.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
     from wherry.core.report import Choice, Measurement, Report
     from wherry.core.variant import Target
     from wherry.export.calibration import CalibrationSet
@@ -241,7 +244,7 @@ def keys_list(trust: Trust = DEFAULT_TRUST, as_json: AsJson = False, quiet: Quie
     emit(found, [table(("role", "key", "scheme", "metadata expires"), rows)], as_json=as_json, quiet=quiet)
 
 
-def export_table(outcomes: "Sequence[ExportOutcome]") -> object:
+def export_table(outcomes: "Sequence[ExportOutcome]") -> "Table":
     """Return what was built, for people."""
     from wherry.cli.output import megabytes, table
 
@@ -258,7 +261,7 @@ def export_table(outcomes: "Sequence[ExportOutcome]") -> object:
     return table(("target", "result", "size", "time", "why"), rows)
 
 
-def proof_table(reports: "Sequence[Report]") -> object:
+def proof_table(reports: "Sequence[Report]") -> "Table":
     """Return the proofs, for people."""
     from wherry.cli.output import percent, table
 
@@ -277,7 +280,7 @@ def proof_table(reports: "Sequence[Report]") -> object:
     return table(("variant", "verdict", "agreement", "accuracy", "max error", "cosine", "why"), rows)
 
 
-def bench_table(measurements: "Sequence[Measurement]") -> object:
+def bench_table(measurements: "Sequence[Measurement]") -> "Table":
     """Return the measurements, for people."""
     from wherry.cli.output import megabytes, milliseconds, table
 
@@ -299,7 +302,7 @@ def bench_table(measurements: "Sequence[Measurement]") -> object:
     return table(headings, rows)
 
 
-def choice_lines(choice: "Choice") -> list[object]:
+def choice_lines(choice: "Choice") -> "list[RenderableType]":
     """Return the choice and the why-nots, for people."""
     from wherry.cli.output import table
 

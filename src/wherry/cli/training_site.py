@@ -11,6 +11,7 @@ import typer
 from wherry.cli.options import DEFAULT_REGISTRY, AsJson, Quiet, Ref, RegistryPath, Who, Why, actor
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from torch import nn
 
 
@@ -126,7 +127,7 @@ def show(ref: Ref, registry: RegistryPath = DEFAULT_REGISTRY, as_json: AsJson = 
         (v.name, v.engine, megabytes(v.size), report.verdict.value if (report := reports[v.name]) else "not proven")
         for v in variants
     ]
-    parts: list[object] = [table((version.name, ""), facts)]
+    parts: list[RenderableType] = [table((version.name, ""), facts)]
     if rows:
         parts.append(table(("variant", "engine", "size", "proof"), rows))
     result = {"version": version, "variants": variants, "reports": [r for r in reports.values() if r]}
