@@ -4,7 +4,7 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from wherry.runtime.preprocess import prepare
 
 if TYPE_CHECKING:
     from wherry.agent import InstallReport
+    from wherry.bundle.trust.sign import SignedBundle
     from wherry.core.model import Version
     from wherry.proof.record import Examples
 
@@ -49,39 +50,48 @@ def pack(world: World, versions: "Sequence[Version]") -> list[Path]:
 
 
 def pack_one(world: World, registry: Registry, version: "Version", numbers: dict[str, Any], *, why: str) -> Path:
-    """Bundle one version, or use the bundle that an earlier run made from the same proven variants."""
-    key = f"bundle-v{version.number}"
-    known = world.recall(key)
-    if known and known["content"] == _content(registry, version) and _young(known) and Path(known["path"]).is_file():
-        numbers[f"v{version.number}"] = known
-        world.note_reuse(f"{Path(known['path']).name}, release {known['release']}")
-        return Path(known["path"])
+    """Bundle one version as the next release, and tell what is in it."""
     shipment = delivery.Shipment(product=world.product, trust=world.trust, out=world.bundles, who=WHO, why=why)
-    signed = delivery.bundle(registry, version.name, shipment)
-    note = describe(signed.path, signed.size, signed.sha256, signed.manifest)
-    note["content"] = _content(registry, version)
-    note["signed_at"] = datetime.now(UTC).isoformat()
-    world.remember(key, note)
+    content = sorted(variant.digest for variant in registry.variants(version.model, version.number))
+    note = once(world, f"bundle-v{version.number}", content, lambda: delivery.bundle(registry, version.name, shipment))
     numbers[f"v{version.number}"] = note
     ratio = note["bytes_of_weights_shipped"] / max(note["bytes_of_variants"], 1)
-    world.say(
-        f"{signed.path.name}: release {note['release']}, {megabytes(signed.size)}, {len(note['targets'])} variants"
-    )
-    world.say(f"{len(note['profiles'])} device profiles share the blobs ({ratio:.2f} x the variants once).")
-    return signed.path
+    name = Path(note["path"]).name
+    world.say(f"{name}: release {note['release']}, {megabytes(note['size'])}, {len(note['targets'])} variants.")
+    world.say(f"{len(note['profiles'])} device profiles share its blobs ({ratio:.2f} x the variants once).")
+    return Path(note["path"])
 
 
-def describe(path: Path, size: int, sha256: str, manifest: Any) -> dict[str, Any]:
+def once(world: World, key: str, content: list[str], make: "Callable[[], SignedBundle]") -> dict[str, Any]:
+    """Return the note of a signed bundle: of an earlier run if it still holds, otherwise of one made now.
+
+    Releases only go up, so once one bundle of this run is new, all later ones are made anew as well.
+    """
+    known = world.recall(key)
+    if known and not world.new_releases and known["content"] == content and _young(known):
+        if Path(known["path"]).is_file():
+            world.note_reuse(f"{Path(known['path']).name}, release {known['release']}")
+            return known
+    signed = make()
+    world.new_releases = True
+    note = describe(signed)
+    note |= {"content": content, "signed_at": datetime.now(UTC).isoformat()}
+    world.remember(key, note)
+    return note
+
+
+def describe(signed: "SignedBundle") -> dict[str, Any]:
     """Return what a bundle holds, in numbers."""
+    manifest = signed.manifest
     files = {file.sha256: file.size for entry in manifest.entries for file in entry.variant.files}
     profiles = [
         {"name": p.name, "device_type": p.device_type, "model_file": p.model_file, "target": p.target}
         for p in manifest.profiles
     ]
     return {
-        "path": str(path),
-        "size": size,
-        "sha256": sha256,
+        "path": str(signed.path),
+        "size": signed.size,
+        "sha256": signed.sha256,
         "release": manifest.release,
         "version": manifest.version,
         "targets": [entry.variant.name for entry in manifest.entries],
@@ -89,10 +99,6 @@ def describe(path: Path, size: int, sha256: str, manifest: Any) -> dict[str, Any
         "bytes_of_variants": sum(entry.variant.size for entry in manifest.entries),
         "bytes_of_weights_shipped": sum(files.values()),
     }
-
-
-def _content(registry: Registry, version: "Version") -> str:
-    return ",".join(sorted(variant.digest for variant in registry.variants(version.model, version.number)))
 
 
 def _young(note: dict[str, Any]) -> bool:

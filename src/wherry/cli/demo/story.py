@@ -41,9 +41,7 @@ def demo(
         ("keys", world.trust, "the publisher's keys; private"),
         ("device", world.device, f"models/{product}.* is what the application reads"),
     ]
-    again = (
-        f"{len(world.reused)} things were reused from an earlier run." if world.reused else "A second run reuses it."
-    )
+    again = f"Reused {len(world.reused)} things of an earlier run." if world.reused else "A second run reuses it."
     seconds = sum(step["seconds"] for step in world.document.values() if isinstance(step, dict))
     text = [table(("what", "where", ""), rows, title="Everything it made"), f"Done in {seconds:.0f} s. {again}"]
     emit(world.document, text, as_json=as_json, quiet=quiet)

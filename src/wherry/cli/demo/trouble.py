@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from wherry.agent import status
 from wherry.bundle.trust.sign import sign
 from wherry.cli.demo.making import export_one, register_one
 from wherry.cli.demo.sabotage import corrupt_before_signing, flip_one_byte
-from wherry.cli.demo.shipping import pack_one
+from wherry.cli.demo.shipping import once, pack_one
 from wherry.cli.demo.world import MODEL, WHO, World
 from wherry.cli.output import table
 from wherry.core.digest import sha256_hex
@@ -22,6 +23,7 @@ from wherry.core.errors import WherryError
 from wherry.registry import Registry
 
 if TYPE_CHECKING:
+    from wherry.bundle.trust.sign import SignedBundle
     from wherry.cli.demo.training import Trained
     from wherry.core.model import Version
 
@@ -39,10 +41,8 @@ def go_wrong(world: World, trained: "Sequence[Trained]") -> None:
         numbers["flipped_byte"] = _try(world, damaged, "one byte of the bundle was flipped on the way")
         numbers["corrupted_weights"] = _try(world, corrupted, "v3's weights were corrupted before it was signed")
         healthy = pack_one(world, registry, third, numbers, why="version 3, packed as it should be")
-        numbers["unhealthy_service"] = _try(
-            world, healthy, "v3 proves well, but the site's service cannot live with it"
-        )
-        numbers["rollback"] = _back_to_first(world, registry, numbers)
+        numbers["unhealthy_service"] = _try(world, healthy, "v3 proves well, but the site cannot live with it")
+        numbers["rollback"] = _back_to_first(world, registry)
         rows = [
             (name.replace("_", " "), tried["exit_code"], tried["live_before"], tried["live_after"], tried["outcome"])
             for name, tried in numbers.items()
@@ -65,25 +65,18 @@ def _third_version(world: World, registry: Registry, second: "Trained", numbers:
 
 def _corrupted_bundle(world: World, registry: Registry, version: "Version") -> Path:
     """Pack v3, corrupt its weights as a broken build machine would, and only then sign it."""
-    known = world.recall("bundle-corrupted")
-    if known and known["version"] == version.digest and Path(known["path"]).is_file():
-        world.note_reuse("the bundle with corrupted weights")
-        return Path(known["path"])
-    shipment = delivery.Shipment(
-        product=world.product,
-        trust=world.trust,
-        out=world.bundles,
-        who=WHO,
-        why="version 3, from a broken build machine",
-    )
-    now = datetime.now(UTC).replace(microsecond=0)
-    staging = world.folder / "staging"
-    packed = corrupt_before_signing(delivery.stage(registry, version, shipment, staging, now))
-    name = f"{world.product}_v{version.number}_auto_all.zip"
-    destination = world.bundles / f"release-{packed.manifest.release}" / name
-    signed = sign(packed, world.trust, destination, now=now)
-    world.remember("bundle-corrupted", {"version": version.digest, "path": str(signed.path)})
-    return signed.path
+    why = "version 3, from a broken build machine"
+    shipment = delivery.Shipment(product=world.product, trust=world.trust, out=world.bundles, who=WHO, why=why)
+
+    def make() -> "SignedBundle":
+        now = datetime.now(UTC).replace(microsecond=0)
+        with tempfile.TemporaryDirectory(dir=world.folder) as staging:
+            packed = corrupt_before_signing(delivery.stage(registry, version, shipment, Path(staging), now))
+            name = f"{world.product}_v{version.number}_auto_all.zip"
+            destination = world.bundles / f"release-{packed.manifest.release}" / name
+            return sign(packed, world.trust, destination, now=now)
+
+    return Path(once(world, "bundle-corrupted", [version.digest], make)["path"])
 
 
 def _try(world: World, bundle: Path, story: str) -> dict[str, Any]:
@@ -123,21 +116,14 @@ def _live(world: World) -> dict[str, Any]:
     return {"name": f"v{now.version} (release {now.release})", "files": files}
 
 
-def _back_to_first(world: World, registry: Registry, numbers: dict[str, Any]) -> dict[str, Any]:
+def _back_to_first(world: World, registry: Registry) -> dict[str, Any]:
     """Decide to go back: the alias moves with a reason, and v1 is published as a new, higher release."""
     event = registry.rollback(MODEL, "current_best", who=WHO, why="the customer asks for the first version back")
     version = registry.version(f"{MODEL}@current_best")
     world.say(f"{MODEL}@current_best is back on v{event.version}: {event.why}.")
-    known = world.recall("bundle-back")
-    if known and known["version"] == version.digest and Path(known["path"]).is_file():
-        world.note_reuse("the release that goes back to v1")
-        path = Path(known["path"])
-    else:
-        shipment = delivery.Shipment(
-            product=world.product, trust=world.trust, out=world.bundles, who=WHO, why=event.why
-        )
-        path = delivery.bundle(registry, version.name, shipment).path
-        world.remember("bundle-back", {"version": version.digest, "path": str(path)})
+    shipment = delivery.Shipment(product=world.product, trust=world.trust, out=world.bundles, who=WHO, why=event.why)
+    note = once(world, "bundle-back", [version.digest], lambda: delivery.bundle(registry, version.name, shipment))
+    path = Path(note["path"])
     tried = _try(world, path, "the decision to go back to v1 is a new release that names the old version")
     tried["event"] = event
     if tried["exit_code"] != 0:
