@@ -302,6 +302,23 @@ def stage(registry: "Registry", version: Version, shipment: Shipment, folder: Pa
     return pack(draft, folder / "bundle")
 
 
+def proven_variant(registry: "Registry", version: Version, target: str | None) -> Variant:
+    """Return a variant of the version whose newest proof is a pass.
+
+    Raises:
+        NotFoundError: no such variant.
+        ProofRefusedError: it has no passed proof.
+    """
+    if target is None:
+        msg = f"No proven variant of {version.name} fits."
+        raise NotFoundError(msg, next_step=f"Run `wherry prove {version.name}` and `wherry bench {version.name}`.")
+    variant = registry.variant(version.model, version.number, target)
+    if not _passed(registry, variant):
+        msg = f"{target} of {version.name} has no passed proof, so it is not served."
+        raise ProofRefusedError(msg, next_step=f"Run `wherry prove {version.name} --target {target}`.")
+    return variant
+
+
 def _check_task(reason: str | None) -> None:
     if reason is not None:
         msg = f"The spec does not fit its task: {reason}."

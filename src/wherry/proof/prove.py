@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from wherry.runtime.preprocess import prepare
 
 from wherry.core.errors import EngineError, ProofRefusedError, WherryError
 from wherry.core.model import ModelSpec
@@ -22,6 +21,7 @@ from wherry.proof.golden import GoldenSet
 from wherry.proof.tasks import task_metric
 from wherry.runtime.engines import engine_class
 from wherry.runtime.interface import Engine, EngineOptions, Tensors
+from wherry.runtime.preprocess import prepare
 
 _CHUNK = 64  # samples that are in memory as tensors at a time
 

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -42,8 +43,8 @@ class Engine(ABC):
     name: ClassVar[str]
     module: ClassVar[str | None] = None
     """Module whose presence means that the runtime is installed; None when nothing is needed."""
-    distribution: ClassVar[str | None] = None
-    """Distribution that carries the module, for its version."""
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """Distributions that may carry the module, for its version; the first that is installed counts."""
     extra: ClassVar[str] = ""
     """Name of wherry's extra that brings the runtime."""
     devices: ClassVar[tuple[DeviceType, ...]] = ("cpu",)
@@ -84,15 +85,21 @@ class Engine(ABC):
     @classmethod
     @final
     def version(cls) -> str | None:
-        """Return the runtime's version, or None when it is not installed. Imports nothing heavy."""
+        """Return the runtime's version, or None when it is not installed. Imports nothing heavy.
+
+        A runtime that a vendor's image brings without a distribution has the version `unknown`.
+        """
         if cls.module is None:
             return "built in"
         try:
             if importlib.util.find_spec(cls.module) is None:
                 return None
-            return metadata.version(cls.distribution or cls.module)
-        except (metadata.PackageNotFoundError, ModuleNotFoundError, ValueError):
+        except (ModuleNotFoundError, ValueError):
             return None
+        for name in cls.distributions or (cls.module,):
+            with suppress(metadata.PackageNotFoundError):
+                return metadata.version(name)
+        return "unknown"
 
     @classmethod
     @final
@@ -160,6 +167,7 @@ class Engine(ABC):
     @classmethod
     def _unavailable(cls, device: DeviceType) -> str | None:
         """Hook: return why the installed runtime cannot use `device`, or None."""
+        del device  # this one has nothing to ask
         return None
 
     @abstractmethod
