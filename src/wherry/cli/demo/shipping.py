@@ -68,10 +68,9 @@ def once(world: World, key: str, content: list[str], make: "Callable[[], SignedB
     Releases only go up, so once one bundle of this run is new, all later ones are made anew as well.
     """
     known = world.recall(key)
-    if known and not world.new_releases and known["content"] == content and _young(known):
-        if Path(known["path"]).is_file():
-            world.note_reuse(f"{Path(known['path']).name}, release {known['release']}")
-            return known
+    if known and not world.new_releases and known["content"] == content and _usable(known):
+        world.note_reuse(f"{Path(known['path']).name}, release {known['release']}")
+        return known
     signed = make()
     world.new_releases = True
     note = describe(signed)
@@ -101,8 +100,9 @@ def describe(signed: "SignedBundle") -> dict[str, Any]:
     }
 
 
-def _young(note: dict[str, Any]) -> bool:
-    return datetime.now(UTC) - datetime.fromisoformat(note["signed_at"]) < _FRESH
+def _usable(note: dict[str, Any]) -> bool:
+    age = datetime.now(UTC) - datetime.fromisoformat(note["signed_at"])
+    return age < _FRESH and Path(note["path"]).is_file()
 
 
 def install(world: World, bundles: Sequence[Path]) -> int:
