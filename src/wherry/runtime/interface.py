@@ -49,7 +49,9 @@ class Engine(ABC):
     devices: ClassVar[tuple[DeviceType, ...]] = ("cpu",)
 
     @final
-    def __init__(self, path: Path, spec: ModelSpec, *, batch: int | None = None, options: EngineOptions | None = None) -> None:
+    def __init__(
+        self, path: Path, spec: ModelSpec, *, batch: int | None = None, options: EngineOptions | None = None
+    ) -> None:
         """Open the main file at `path`.
 
         Args:
@@ -131,7 +133,9 @@ class Engine(ABC):
     @final
     def info(self) -> EngineInfo:
         """Return what runs where, with the options that are in effect."""
-        return EngineInfo(engine=self.name, version=self.version() or "", device=self._device(), options=self._effective())
+        return EngineInfo(
+            engine=self.name, version=self.version() or "", device=self._device(), options=self._effective()
+        )
 
     @final
     def close(self) -> None:
@@ -141,7 +145,9 @@ class Engine(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _infer_slices(self, inputs: Mapping[str, Array], rows: int, batch: int) -> Tensors:
