@@ -60,6 +60,8 @@ def register(world: World, trained: "Sequence[Trained]") -> "list[Version]":
                 world.note_reuse(f"{version.name}, registered before")
             versions.append(version)
             world.say(f"{version.name} = {version.semantic_version}, digest {version.digest[:12]}")
+        if "current_best" not in registry.aliases(MODEL):
+            delivery.promote(registry, versions[0].name, "current_best", who=WHO, why="the first version")
         why = f"{percent(versions[1].metrics['accuracy'])} on unseen images, with 100 new ones learned"
         event = delivery.promote(registry, versions[1].name, "current_best", who=WHO, why=why)
         world.say(f"{MODEL}@current_best is v{event.version} now: {event.why} ({event.who}).")
