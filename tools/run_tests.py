@@ -1,8 +1,8 @@
 """The whole suite with coverage, child processes included, and two gates: 90 % of everything, 100 % of `core`.
 
-Tests marked `gpu` are left out, and said to be, where there is no GPU. A test may be skipped for the platform it runs on
-and for nothing else: a skip for anything that the environment should hold is a failure. Options go to pytest. The last
-line is pytest's own closing line.
+Tests marked `gpu` are left out, and said to be, where there is no GPU. A test may be skipped for the platform it runs
+on and for nothing else: a skip for anything that the environment should hold is a failure. Options go to pytest. The
+last line is pytest's own closing line.
 """
 
 import os
