@@ -9,13 +9,16 @@ from tools import run_tests
         "======================= 12 passed in 7.31s ========================",
         "=========== 1 failed, 2 passed, 3 deselected in 75.02s (0:01:15) ===========",
         "===== no tests ran in 0.01s =====",
+        "12 passed, 1 warning in 7.31s",
     ],
 )
 def test_the_closing_line_is_known(line: str) -> None:
     assert run_tests.CLOSING_LINE.fullmatch(line)
 
 
-@pytest.mark.parametrize("line", ["=== short test summary info ===", "12 passed in 7.31s", "===== warnings ====="])
+@pytest.mark.parametrize(
+    "line", ["=== short test summary info ===", "tests/test_a.py: 12 passed in 7.31s", "== warnings =="]
+)
 def test_other_lines_are_not_taken_for_it(line: str) -> None:
     assert not run_tests.CLOSING_LINE.fullmatch(line)
 
