@@ -70,9 +70,10 @@ def run(words: list[str]) -> int:
 
 
 def _report(error: WherryError, words: list[str]) -> int:
-    if "--json" in words:
-        from wherry.core.codec import to_json
+    from wherry.cli.output import tell
+    from wherry.core.codec import to_json
 
+    if "--json" in words:
         document = {
             "kind": type(error).__name__,
             "message": error.message,
@@ -80,8 +81,7 @@ def _report(error: WherryError, words: list[str]) -> int:
             "exit_code": error.exit_code,
         }
         sys.stdout.write(to_json({"error": document}).decode())
-    typer.echo(f"wherry: {error.message}", err=True)
-    typer.echo(f"        {error.next_step}", err=True)
+    tell(error)
     return error.exit_code
 
 

@@ -8,6 +8,8 @@ import typer
 from wherry.cli.options import AsJson, Product, Quiet
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from wherry.cli.demo.world import World
 
 
@@ -43,7 +45,10 @@ def demo(
     ]
     again = f"Reused {len(world.reused)} things of an earlier run." if world.reused else "A second run reuses it."
     seconds = sum(step["seconds"] for step in world.document.values() if isinstance(step, dict))
-    text = [table(("what", "where", ""), rows, title="Everything it made"), f"Done in {seconds:.0f} s. {again}"]
+    text: list[RenderableType] = [
+        table(("what", "where", ""), rows, title="Everything it made"),
+        f"Done in {seconds:.0f} s. {again}",
+    ]
     emit(world.document, text, as_json=as_json, quiet=quiet)
 
 

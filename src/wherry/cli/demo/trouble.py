@@ -96,17 +96,8 @@ def _try(world: World, bundle: Path, story: str) -> dict[str, Any]:
         "live_before": before["name"],
         "live_after": after["name"],
         "unchanged": before == after,
-        "error": _last_document(done.stdout).get("error"),
+        "answer": json.loads(done.stdout),
     }
-
-
-def _last_document(text: bytes) -> dict[str, Any]:
-    decoder = json.JSONDecoder()
-    rest, found = text.decode(errors="replace").strip(), {}
-    while rest:
-        found, end = decoder.raw_decode(rest)
-        rest = rest[end:].strip()
-    return found if isinstance(found, dict) else {}
 
 
 def _live(world: World) -> dict[str, Any]:
