@@ -25,7 +25,7 @@ def emit(result: object, text: "Iterable[RenderableType]", *, as_json: bool, qui
 
 
 def end_with(error: WherryError) -> NoReturn:
-    """End the command with the error's exit code after its result was printed: still one document on standard output."""
+    """End the command with the error's exit code after its result was printed: still one document."""
     tell(error)
     raise typer.Exit(error.exit_code)
 
