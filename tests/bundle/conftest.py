@@ -48,7 +48,9 @@ def make_variant(version: Version, target: str, files: dict[str, bytes], engine:
         engine=engine,
         files=tuple(FileRef.of(name, data) for name, data in files.items()),
         batch=None,
-        receipt=Receipt(created_at=version.created_at, source=version.program.sha256, tools={}, requested={}, effective={}),
+        receipt=Receipt(
+            created_at=version.created_at, source=version.program.sha256, tools={}, requested={}, effective={}
+        ),
     )
 
 
@@ -104,7 +106,9 @@ class Publisher:
                 path = work / target / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            entries.append(PackEntry(proven=Proven(variant=variant, report=make_report(variant, golden)), files=work / target))
+            entries.append(
+                PackEntry(proven=Proven(variant=variant, report=make_report(variant, golden)), files=work / target)
+            )
         return BundleDraft(
             product=self.product,
             model=version.model,
@@ -121,7 +125,9 @@ class Publisher:
         draft = self.draft(release, **options)
         return pack(draft, self.folder / f"bundle{self.made}")
 
-    def signed(self, release: int = 1, *, now: datetime | None = None, expires_days: int = 90, **options: object) -> SignedBundle:
+    def signed(
+        self, release: int = 1, *, now: datetime | None = None, expires_days: int = 90, **options: object
+    ) -> SignedBundle:
         if not self.trust.exists():
             init_keys(self.trust, now=self.now)
         bundle = self.packed(release, **options)
