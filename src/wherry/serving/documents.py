@@ -1,11 +1,16 @@
 """The protocol's JSON documents about a server and its models."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+import orjson
+from starlette.responses import Response
+
+from wherry.core.errors import WherryError
 from wherry.core.model import TensorSpec
 from wherry.serving.pool import Entry
+from wherry.serving.refusal import RefusedRequestError, status_of
 from wherry.serving.signature import wire_datatype, wire_shape
 
 EXTENSIONS = (
@@ -17,6 +22,17 @@ EXTENSIONS = (
 )
 _PLATFORMS = {"onnxruntime": "onnx_onnxv1"}
 _INSTANCE_KINDS = {"cpu": "KIND_CPU", "gpu": "KIND_GPU", "mps": "KIND_MODEL"}
+
+
+def json_response(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a JSON document as an HTTP response."""
+    return Response(orjson.dumps(document), status, {"Content-Type": "application/json", **(headers or {})})
+
+
+def failure(error: WherryError) -> Response:
+    """Return the error as the protocol writes it, with the status that belongs to it."""
+    headers = error.headers if isinstance(error, RefusedRequestError) else {}
+    return json_response({"error": error.message}, status=status_of(error), headers=headers)
 
 
 def server_document() -> dict[str, Any]:
@@ -77,7 +93,7 @@ def _tensor(tensor: TensorSpec) -> dict[str, Any]:
 def _configured(tensor: TensorSpec, *, batched: bool) -> dict[str, Any]:
     datatype = wire_datatype(tensor)
     shape = wire_shape(tensor)
-    document = {
+    document: dict[str, Any] = {
         "name": tensor.name,
         "data_type": "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}",
         "dims": shape[1:] if batched else shape,

@@ -31,7 +31,9 @@ def open_model(model: ServedModel, *, threads: int = 0) -> Engine:
     check_servable(model.spec)
     _self_test(model, threads)
     member = engine_class(model.engine)
-    engine = member(model.main, model.spec, batch=model.batch, options=EngineOptions(device=model.device, threads=threads))
+    engine = member(
+        model.main, model.spec, batch=model.batch, options=EngineOptions(device=model.device, threads=threads)
+    )
     try:
         _warm_up(engine, model)
     except BaseException:
@@ -55,7 +57,7 @@ def _self_test(model: ServedModel, threads: int) -> None:
     )
     report = prove_release(job)
     if not report.passed:
-        msg = f"{model.title} did not pass its self-test ({report.verdict}): {' '.join(report.reasons)}"
+        msg = f"{model.title} did not pass its self-test ({report.verdict}): {'; '.join(report.reasons)}."
         raise ProofRefusedError(msg, next_step="Serve the previous version, and export this one again.")
 
 

@@ -42,6 +42,8 @@ class Entry:
         self.state = State.LOADING
         self.reason = ""
         """Why it does not answer; empty when it does."""
+        self.error: WherryError | None = None
+        """What went wrong when it was last opened, if it does not answer."""
         self.unloaded = False
         """Whether it was taken out on purpose, which does not make the server unready."""
         self.stats = ModelStats(model.name, model.version)
@@ -73,15 +75,15 @@ class Entry:
         """Point at another batcher; the old one finishes what it has and then frees its engine. Return the old one."""
         old, self._batcher = self._batcher, batcher
         if batcher is not None:
-            self.state, self.reason, self.unloaded = State.READY, "", False
+            self.state, self.reason, self.error, self.unloaded = State.READY, "", None, False
         if old is not None:
             old.retire()
         return old
 
-    def fail(self, reason: str) -> None:
+    def fail(self, error: WherryError) -> None:
         """Say why it does not answer; a version that still answers stays as it is."""
         if not self.ready:
-            self.state, self.reason = State.UNAVAILABLE, reason
+            self.state, self.reason, self.error = State.UNAVAILABLE, error.message, error
 
     def add_batch(self, record: BatchRecord) -> None:
         """Count one execution."""
@@ -112,7 +114,9 @@ class Pool:
             BadInputError: no model, one twice, or a limit below 1.
         """
         if max_queue < 1 or max_batch < 1 or threads < 0:
-            msg = f"max_queue={max_queue} and max_batch={max_batch} must be at least 1, and threads={threads} at least 0."
+            msg = (
+                f"max_queue={max_queue} and max_batch={max_batch} must be at least 1, and threads={threads} at least 0."
+            )
             raise BadInputError(msg)
         self.metrics = Metrics()
         self.draining = False
@@ -122,7 +126,7 @@ class Pool:
         self.loaded = asyncio.Event()
         """Set when each model has been tried once."""
         self.max_batch = max_batch
-        self._max_queue = max_queue
+        self.max_queue = max_queue
         self._threads = threads
         self._entries: dict[str, dict[int, Entry]] = {}
         self._retired: list[Batcher] = []
@@ -205,7 +209,7 @@ class Pool:
                 try:
                     entry.swap(await self._open(entry))
                 except WherryError as error:
-                    entry.fail(error.message)
+                    entry.fail(error)
                     _LOG.error("%s is not served: %s", entry.model.title, error.message)
         self.loaded.set()
 
@@ -226,7 +230,7 @@ class Pool:
                     opened.append(await self._open(entry))
                 except WherryError as error:
                     self._retire(opened)
-                    entry.fail(error.message)
+                    entry.fail(error)
                     msg = f"failed to load '{name}', version {entry.model.version}: {error.message}"
                     raise BadInputError(msg, next_step=error.next_step) from error
             for entry, batcher in zip(entries, opened, strict=True):
@@ -264,7 +268,7 @@ class Pool:
         return Batcher(
             engine,
             max_rows=rows or 1,
-            max_queue=self._max_queue,
+            max_queue=self.max_queue,
             merge=rows > 0,
             on_batch=entry.add_batch,
             on_drop=entry.metrics.reject,

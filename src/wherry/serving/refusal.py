@@ -27,4 +27,6 @@ def status_of(error: WherryError) -> int:
 def unknown_model(name: str, version: str | None = None) -> NotFoundError:
     """Return the error for a model or version that is not served, in the words that V2 clients look for."""
     which = f"'{name}'" if version is None else f"'{name}' version {version}"
-    return NotFoundError(f"Request for unknown model: {which} is not found", next_step="POST /v2/repository/index lists them.")
+    return NotFoundError(
+        f"Request for unknown model: {which} is not found", next_step="POST /v2/repository/index lists them."
+    )

@@ -24,7 +24,8 @@ class InputDocument(msgspec.Struct):
     shape: list[Axis]
     datatype: str
     parameters: Parameters = {}
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    """As it stands in the text, to be read with the type that `datatype` names; empty when it is not there."""
 
 
 class OutputDocument(msgspec.Struct):
@@ -114,7 +115,7 @@ def _decode(text: memoryview) -> RequestDocument:
         msg = f"The request is not a V2 inference request: {error}."
         raise DocumentError(msg) from error
     for key in document.parameters:
-        if key.startswith("triton_") or key.startswith("sequence_"):
+        if key.startswith(("triton_", "sequence_")):
             msg = f"The parameter {key!r} is reserved for an extension that this server does not have."
             raise BadInputError(msg)
     return document
@@ -140,10 +141,11 @@ def _inputs(documents: list[InputDocument], binary: memoryview, spec: ModelSpec)
             raise BadInputError(msg)
         _check_declared(document, tensor)
         size = _flag(document.parameters, "binary_data_size", int, None)
-        if (size is None) == (document.data is None):
+        as_json = len(memoryview(document.data)) > 0
+        if (size is None) != as_json:
             msg = f"Input {document.name!r} takes either 'data' or 'binary_data_size'."
             raise BadInputError(msg)
-        if document.data is not None:
+        if as_json:
             found[document.name] = decode_json(document.data, document.datatype, document.shape, document.name)
             continue
         if not 0 <= size <= len(binary) - at:
@@ -186,7 +188,9 @@ def _check_axes(spec: ModelSpec, inputs: Mapping[str, Array]) -> None:
     for tensor in spec.inputs:
         for size, axis in zip(inputs[tensor.name].shape, tensor.shape, strict=True):
             if isinstance(axis, str) and axes.setdefault(axis, size) != size:
-                msg = f"Input {tensor.name!r} has length {size} on the axis {axis!r}, and another input has {axes[axis]}."
+                msg = (
+                    f"Input {tensor.name!r} has length {size} on the axis {axis!r}, and another input has {axes[axis]}."
+                )
                 raise BadInputError(msg)
 
 

@@ -35,7 +35,11 @@ def build_reply(
         array = outputs[wanted.name]
         if wanted.classes:
             array = classify(array, wanted.classes, class_names, wanted.name)
-        document = {"name": wanted.name, "datatype": datatype_of(array.dtype), "shape": list(array.shape)}
+        document: dict[str, Any] = {
+            "name": wanted.name,
+            "datatype": datatype_of(array.dtype),
+            "shape": list(array.shape),
+        }
         if wanted.binary:
             data = encode_binary(array)
             document["parameters"] = {"binary_data_size": len(data)}

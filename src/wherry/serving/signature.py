@@ -1,4 +1,4 @@
-"""A model spec in the words of the protocol: datatypes, shapes, and whether rows of several callers can be put together."""
+"""A model spec in the words of the protocol: datatypes, shapes, and whether callers can share a batch."""
 
 from functools import cache
 

@@ -6,6 +6,7 @@ Source: Triton's protocol extension `binary_tensor_data` and the Open Inference 
 """
 
 import math
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +34,7 @@ DATATYPES: dict[str, np.dtype[Any]] = {
 }
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 _LENGTH = struct.Struct("<I")
+_NESTED = re.compile(rb"\s*\[\s*\[")
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str:
@@ -74,13 +76,16 @@ def decode_binary(data: memoryview, datatype: str, shape: Sequence[int], name: s
     if datatype == "BYTES":
         return _decode_bytes(data, count, name).reshape(shape)
     if len(data) != count * dtype.itemsize:
-        msg = f"Input {name!r} has {len(data)} bytes, but {datatype} of shape {list(shape)} takes {count * dtype.itemsize}."
+        wanted = count * dtype.itemsize
+        msg = f"Input {name!r} has {len(data)} bytes, but {datatype} of shape {list(shape)} takes {wanted}."
         raise BadInputError(msg)
     if count == 0:
         return np.empty(shape, dtype)
     if datatype == "BOOL":
-        return (np.frombuffer(data, np.uint8) != 0).reshape(shape)
-    return np.frombuffer(data, DATATYPES[datatype]).astype(dtype, copy=False).reshape(shape)
+        truths: Array = np.frombuffer(data, np.uint8) != 0
+        return truths.reshape(shape)
+    array: Array = np.frombuffer(data, DATATYPES[datatype]).astype(dtype, copy=False)
+    return array.reshape(shape)
 
 
 def encode_binary(array: Array) -> bytes | memoryview:
@@ -94,13 +99,13 @@ def encode_binary(array: Array) -> bytes | memoryview:
         return b"".join(_LENGTH.pack(len(item)) + item for item in map(_as_bytes, array.ravel()))
     if array.size == 0:
         return b""
-    return memoryview(np.ascontiguousarray(array.astype(DATATYPES[datatype], copy=False))).cast("B")
+    return np.ascontiguousarray(array.astype(DATATYPES[datatype], copy=False)).data.cast("B")
 
 
 def decode_json(raw: bytes | msgspec.Raw, datatype: str, shape: Sequence[int], name: str) -> Array:
     """Return the tensor whose `data` is the JSON text `raw`: flat in row-major order, or nested as its shape.
 
-    Numbers are never cut: a fraction for an integer type, a number out of range, or a truth value for a number is refused.
+    Numbers are never cut: a fraction for an integer, a number out of range, or a truth value for a number is refused.
 
     Raises:
         BadInputError: another kind of value, another number of elements, or a datatype that JSON cannot carry.
@@ -110,10 +115,12 @@ def decode_json(raw: bytes | msgspec.Raw, datatype: str, shape: Sequence[int], n
         msg = f"Input {name!r} is FP16, which JSON cannot carry: send it as binary data."
         raise BadInputError(msg)
     try:
-        nested = bytes(raw).lstrip()[1:].lstrip()[:1] == b"["
+        nested = _NESTED.match(memoryview(raw)) is not None
         values = msgspec.json.decode(raw, type=_list_type(dtype, len(shape) if nested else 1))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"The data of input {name!r} is not a list of {datatype} values, flat or nested as {list(shape)}: {error}."
+        msg = (
+            f"The data of input {name!r} is not a list of {datatype} values, flat or nested as {list(shape)}: {error}."
+        )
         raise BadInputError(msg) from error
     for axis in range(len(shape) - 1 if nested else 0):
         values = _flatten(values, shape, axis, name)
@@ -157,7 +164,9 @@ def _decode_bytes(data: memoryview, count: int, name: str) -> Array:
         at = start + length
         items.append(bytes(data[start:at]))
     if at != len(data) or len(items) != count:
-        msg = f"The binary data of input {name!r} is not {count} elements of BYTES, each with its 4-byte length in front."
+        msg = (
+            f"The binary data of input {name!r} is not {count} elements of BYTES, each with its 4-byte length in front."
+        )
         raise BadInputError(msg)
     return _object_array(items)
 
@@ -189,6 +198,7 @@ def _flatten(values: list[Any], shape: Sequence[int], axis: int, name: str) -> l
 def _typed(values: list[Any], dtype: np.dtype[Any], datatype: str, name: str) -> Array:
     if datatype == "BYTES":
         return _object_array([value.encode() for value in values])
+    wide: Array
     try:
         if dtype.kind in "iu":
             # A wide type first: NumPy 1 wraps around silently where NumPy 2 raises.
