@@ -1,8 +1,13 @@
 """The verb `doctor`: what this machine can do, and the exact command for what is missing."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from wherry.cli.options import AsJson, Quiet
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,7 +33,7 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
     machine = (
         f"{profile.os} {profile.arch}, {profile.cpu}, {profile.cores} cores, {profile.memory_bytes / 2**30:.0f} GiB"
     )
-    parts = [
+    parts: list[RenderableType] = [
         machine,
         table(("engine", "version", "state", "how to get it"), engine_rows),
         table(("target", "state"), target_rows),

@@ -73,7 +73,7 @@ def export(
 ) -> None:
     """Build variants of a version, each in a child process."""
     from wherry import delivery
-    from wherry.cli.output import emit, progress_screen
+    from wherry.cli.output import emit, end_with, progress_screen
     from wherry.core.errors import RefusedError
     from wherry.registry import Registry
 
@@ -92,7 +92,7 @@ def export(
     failed = [outcome.target.name for outcome in outcomes if outcome.variant is None]
     if failed:
         msg = f"{len(failed)} of {len(outcomes)} targets could not be built: {', '.join(failed)}."
-        raise RefusedError(msg, next_step="The others are in the registry; the table says what to do about these.")
+        end_with(RefusedError(msg, next_step="The others are in the registry; the table says what to do about these."))
 
 
 def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: bool) -> "list[Target]":
@@ -127,7 +127,7 @@ def prove(
 ) -> None:
     """Run the golden set against variants; exit code 3 if one of them fails."""
     from wherry import delivery
-    from wherry.cli.output import emit
+    from wherry.cli.output import emit, end_with
     from wherry.core.errors import ProofRefusedError
     from wherry.registry import Registry
 
@@ -137,7 +137,7 @@ def prove(
     failed = [report for report in reports if not report.passed]
     if failed:
         msg = "; ".join(f"{report.target} failed its proof: {', '.join(report.reasons)}" for report in failed) + "."
-        raise ProofRefusedError(msg, next_step="Failed variants are left out of bundles; the others can ship.")
+        end_with(ProofRefusedError(msg, next_step="Failed variants are left out of bundles; the others can ship."))
 
 
 def bench(
@@ -172,7 +172,7 @@ def choose(
 ) -> None:
     """Say which variant this machine should use, and why the others lost."""
     from wherry import delivery
-    from wherry.cli.output import emit
+    from wherry.cli.output import emit, end_with
     from wherry.core.errors import GateRefusedError
     from wherry.proof.choose import Constraints
     from wherry.registry import Registry
@@ -183,7 +183,7 @@ def choose(
     emit(choice, choice_lines(choice), as_json=as_json, quiet=quiet)
     if choice.target is None:
         msg = "No proven variant keeps to the constraints."
-        raise GateRefusedError(msg, next_step="Loosen a constraint, or export further targets.")
+        end_with(GateRefusedError(msg, next_step="Loosen a constraint, or export further targets."))
 
 
 def bundle(
