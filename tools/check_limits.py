@@ -32,9 +32,12 @@ def breaches(path: Path) -> list[str]:
         found.append(f"{path}: {lines} lines, at most {MAX_FILE}")
     if path.stem in BANNED_NAMES:
         found.append(f"{path}: name the noun instead of {path.stem!r}")
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and body_length(node) > MAX_FUNCTION:
-            found.append(f"{path}:{node.lineno}: {node.name} has {body_length(node)} lines, at most {MAX_FUNCTION}")
+    functions = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    found.extend(
+        f"{path}:{node.lineno}: {node.name} has {body_length(node)} lines, at most {MAX_FUNCTION}"
+        for node in functions
+        if body_length(node) > MAX_FUNCTION
+    )
     return found
 
 

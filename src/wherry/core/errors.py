@@ -11,7 +11,8 @@ WherryError                       1  a bug in wherry
 │   ├── NotFoundError
 │   ├── DocumentError                a JSON document does not fit its type
 │   ├── CheckpointError
-│   └── SpecMismatchError            a spec contradicts the network
+│   ├── SpecMismatchError            a spec contradicts the network
+│   └── ExportError                  a target's tools cannot convert a program
 ├── ToolchainMissingError         5  an extra or a vendor's tool is not installed
 ├── TrustError                    6  what arrived is not what was signed
 │   ├── SignatureError
@@ -23,6 +24,7 @@ WherryError                       1  a bug in wherry
     ├── StorageError
     ├── BusyError                    another process holds the lock
     ├── EngineError                  a runtime could not load or run a variant
+    ├── ChildError                   a child process crashed, hung or ran out of memory
     └── HealthError                  the service was not healthy after the switch
 """
 
@@ -33,7 +35,9 @@ class WherryError(Exception):
     """Base of all errors: `message` says what happened, `next_step` what the reader can do now."""
 
     exit_code: ClassVar[int] = 1
-    default_next_step: ClassVar[str] = "This is a bug in wherry: please report it with `--verbose`."
+    default_next_step: ClassVar[str] = (
+        "This is a bug in wherry: run it again with WHERRY_DEBUG=1 and report what it prints."
+    )
 
     def __init__(self, message: str, *, next_step: str | None = None) -> None:
         """Keep the sentence and the next step; `str(error)` is the sentence alone."""
@@ -99,6 +103,12 @@ class SpecMismatchError(BadInputError):
     """A model spec contradicts the network it describes."""
 
 
+class ExportError(BadInputError):
+    """A target's tools cannot convert a program."""
+
+    default_next_step = "Choose another target, or change what the message names in the network and register it again."
+
+
 class ToolchainMissingError(WherryError):
     """An extra or a vendor's tool is not installed; `next_step` holds the exact command."""
 
@@ -158,6 +168,12 @@ class BusyError(DeviceError):
 
 class EngineError(DeviceError):
     """A runtime could not load or run a variant."""
+
+
+class ChildError(DeviceError):
+    """A child process crashed, hung or ran out of memory; the message says which, with its last line."""
+
+    default_next_step = "Run the same command again; if it ends the same way, read the child's log."
 
 
 class HealthError(DeviceError):

@@ -92,6 +92,8 @@ class VersionDraft:
     """Digest of the network's structure without its weights."""
     tools: dict[str, str]
     """Name and version of what wrote the program, such as `{"torch": "2.13.0"}`."""
+    evaluation: FileRef | None = None
+    """Held-out examples in the golden set's format; their labels give the task's metric. They stay at the site."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ class Version:
     tools: dict[str, str]
     digest: str
     """Digest of this document with an empty `digest`."""
+    evaluation: FileRef | None = None
     schema: int = 1
 
     @property

@@ -115,7 +115,8 @@ class Measurement:
     """Bootstrap interval of the median."""
     throughput_per_s: float
     load_ms: float
-    peak_rss_mb: float
+    memory_mb: float
+    """Growth of the process's resident memory from opening the variant and running it warm."""
     size_bytes: int
     engine: EngineInfo
     steady: bool

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -42,14 +43,16 @@ class Engine(ABC):
     name: ClassVar[str]
     module: ClassVar[str | None] = None
     """Module whose presence means that the runtime is installed; None when nothing is needed."""
-    distribution: ClassVar[str | None] = None
-    """Distribution that carries the module, for its version."""
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """Distributions that may carry the module, for its version; the first that is installed counts."""
     extra: ClassVar[str] = ""
     """Name of wherry's extra that brings the runtime."""
     devices: ClassVar[tuple[DeviceType, ...]] = ("cpu",)
 
     @final
-    def __init__(self, path: Path, spec: ModelSpec, *, batch: int | None = None, options: EngineOptions | None = None) -> None:
+    def __init__(
+        self, path: Path, spec: ModelSpec, *, batch: int | None = None, options: EngineOptions | None = None
+    ) -> None:
         """Open the main file at `path`.
 
         Args:
@@ -82,15 +85,21 @@ class Engine(ABC):
     @classmethod
     @final
     def version(cls) -> str | None:
-        """Return the runtime's version, or None when it is not installed. Imports nothing heavy."""
+        """Return the runtime's version, or None when it is not installed. Imports nothing heavy.
+
+        A runtime that a vendor's image brings without a distribution has the version `unknown`.
+        """
         if cls.module is None:
             return "built in"
         try:
             if importlib.util.find_spec(cls.module) is None:
                 return None
-            return metadata.version(cls.distribution or cls.module)
-        except (metadata.PackageNotFoundError, ModuleNotFoundError, ValueError):
+        except (ModuleNotFoundError, ValueError):
             return None
+        for name in cls.distributions or (cls.module,):
+            with suppress(metadata.PackageNotFoundError):
+                return metadata.version(name)
+        return "unknown"
 
     @classmethod
     @final
@@ -131,7 +140,9 @@ class Engine(ABC):
     @final
     def info(self) -> EngineInfo:
         """Return what runs where, with the options that are in effect."""
-        return EngineInfo(engine=self.name, version=self.version() or "", device=self._device(), options=self._effective())
+        return EngineInfo(
+            engine=self.name, version=self.version() or "", device=self._device(), options=self._effective()
+        )
 
     @final
     def close(self) -> None:
@@ -141,7 +152,9 @@ class Engine(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _infer_slices(self, inputs: Mapping[str, Array], rows: int, batch: int) -> Tensors:
@@ -154,6 +167,7 @@ class Engine(ABC):
     @classmethod
     def _unavailable(cls, device: DeviceType) -> str | None:
         """Hook: return why the installed runtime cannot use `device`, or None."""
+        del device  # this one has nothing to ask
         return None
 
     @abstractmethod

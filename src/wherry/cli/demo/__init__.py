@@ -1,0 +1,1 @@
+"""The demo: a real model down the whole road, in nine steps, then trouble on purpose."""

@@ -1,0 +1,61 @@
+"""Documents and examples that a person hands to a verb, checked on entry."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from wherry.core.codec import from_json
+from wherry.core.errors import BadInputError, NotFoundError
+from wherry.core.model import Lineage, ModelSpec
+from wherry.proof.record import Examples
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Read a model spec.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DocumentError: it is not a model spec.
+    """
+    return from_json(_read(path), ModelSpec, what=f"The model spec {path}")
+
+
+def read_lineage(path: Path | None) -> Lineage:
+    """Read the lineage that a training run wrote; without one, say only when, and that nothing was counted.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DocumentError: it is not a lineage.
+    """
+    if path is None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Lineage(timestamp=now, training_images=0, new_images=0, notes="registered without lineage")
+    return from_json(_read(path), Lineage, what=f"The lineage {path}")
+
+
+def read_examples(path: Path) -> Examples:
+    """Read examples from an `.npz` with `raw` and, where the truth is known, `labels`; no pickle is loaded.
+
+    Raises:
+        NotFoundError: there is no such file.
+        BadInputError: it is not such an archive.
+    """
+    _read(path, limit=0)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        labels = arrays.get("labels")
+        return Examples(raw=arrays["raw"], labels=None if labels is None else labels.astype(np.int64))
+    except Exception as error:
+        msg = f"{path} does not hold examples: {type(error).__name__}: {error}."
+        raise BadInputError(msg, next_step="Write it with numpy.savez(path, raw=..., labels=...).") from error
+
+
+def _read(path: Path, limit: int = -1) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}."
+        raise NotFoundError(msg, next_step="Check the path.") from error

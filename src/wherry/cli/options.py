@@ -1,0 +1,37 @@
+"""Options that several verbs share, each written once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and JSON, if asked).")]
+RegistryPath = Annotated[
+    Path, typer.Option("--registry", envvar="WHERRY_REGISTRY", help="Folder of the registry.", show_default=True)
+]
+Ref = Annotated[str, typer.Argument(help="NAME@v2 for a version, NAME@current_best for an alias.", metavar="NAME@V")]
+Who = Annotated[str | None, typer.Option("--who", envvar="WHERRY_WHO", help="Who decides; by default the login name.")]
+Why = Annotated[str, typer.Option("--why", help="Why; kept in the history for ever.")]
+Product = Annotated[
+    str, typer.Option("--product", envvar="WHERRY_PRODUCT", help="What the files are called on a device.")
+]
+Trust = Annotated[
+    Path, typer.Option("--trust", envvar="WHERRY_TRUST", help="Folder of the publisher's keys and metadata.")
+]
+DeviceRoot = Annotated[Path, typer.Option("--root", envvar="WHERRY_ROOT", help="Folder of the product on this device.")]
+
+DEFAULT_REGISTRY = Path("wherry-registry")
+DEFAULT_TRUST = Path("wherry-trust")
+
+
+def actor(who: str | None) -> str:
+    """Return who decides: the option, or the login name."""
+    if who:
+        return who
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

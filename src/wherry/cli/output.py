@@ -1,0 +1,61 @@
+"""Printing: exactly one JSON document, or text for people. Progress and logs go to standard error."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from wherry.core.codec import to_json
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+
+def emit(result: object, text: "Iterable[RenderableType]", *, as_json: bool, quiet: bool) -> None:
+    """Print the result as JSON, or the lines and tables of `text`, or nothing."""
+    if as_json:
+        sys.stdout.write(to_json(result).decode())
+    elif not quiet:
+        console = screen()
+        for part in text:
+            console.print(part, highlight=False)
+
+
+def screen() -> "Console":
+    """Return standard output as a console that honours NO_COLOR and the width of the terminal."""
+    from rich.console import Console
+
+    return Console(soft_wrap=False)
+
+
+def progress_screen(*, quiet: bool) -> "Console":
+    """Return standard error as a console."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=quiet)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> "Table":
+    """Return a table for people; numbers are given as they should stand."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(*headings, title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def megabytes(size: int) -> str:
+    """Return a size for people, in units of 10^6 bytes."""
+    return f"{size / 1e6:.2f} MB"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a time for people."""
+    return "-" if value is None else f"{value:.3f} ms"
+
+
+def percent(value: float | None) -> str:
+    """Return a share for people."""
+    return "-" if value is None else f"{value:.2%}"
