@@ -29,7 +29,7 @@ class JournalEntry:
     seq: int
     at: str
     """UTC, ISO 8601."""
-    event: str
+    kind: str
     """`installed`, `refused`, `rolled_back`, `recovered`, …"""
     release: str | None = None
     """Folder name of the release it is about."""
@@ -41,6 +41,11 @@ class JournalEntry:
     sha256: str = ""
     """Digest of this entry with an empty `sha256`."""
 
+    @property
+    def message(self) -> str:
+        """The release and the reason in one line, for people."""
+        return ": ".join(part for part in (self.release, self.why) if part)
+
 
 @dataclass(frozen=True, slots=True)
 class Journal:
@@ -48,7 +53,7 @@ class Journal:
 
     path: Path
 
-    def append(self, event: str, *, release: str | None = None, why: str = "", **details: Any) -> JournalEntry:
+    def append(self, kind: str, *, release: str | None = None, why: str = "", **details: Any) -> JournalEntry:
         """Add an entry and return it once it is on the medium.
 
         Raises:
@@ -58,7 +63,7 @@ class Journal:
             existed = self.path.exists()
             with self.path.open("r+b" if existed else "w+b", buffering=0) as file:
                 end, last = _tail(file.fileno())
-                entry = _chained(last, event, release, why, details)
+                entry = _chained(last, kind, release, why, details)
                 os.ftruncate(file.fileno(), end)
                 file.seek(end)
                 file.write(_line(entry))
@@ -67,12 +72,21 @@ class Journal:
                 fsync_dir(self.path.parent)
         return entry
 
-    def note(self, event: str, *, release: str | None = None, why: str = "", **details: Any) -> None:
+    def note(self, kind: str, *, release: str | None = None, why: str = "", **details: Any) -> None:
         """Add an entry if the disk takes it: the way back must not fail because a report cannot be written."""
         try:
-            self.append(event, release=release, why=why, **details)
+            self.append(kind, release=release, why=why, **details)
         except StorageError:
             return
+
+    def last(self) -> JournalEntry | None:
+        """Return the newest entry; None when there is none that can be read."""
+        with storage_errors(self.path):
+            try:
+                with self.path.open("rb", buffering=0) as file:
+                    return _tail(file.fileno())[1]
+            except FileNotFoundError:
+                return None
 
     def entries(self) -> list[JournalEntry]:
         """Return every entry that can be read, oldest first; a torn last line is left out.
@@ -107,12 +121,12 @@ class Journal:
 
 
 def _chained(
-    last: JournalEntry | None, event: str, release: str | None, why: str, details: dict[str, Any]
+    last: JournalEntry | None, kind: str, release: str | None, why: str, details: dict[str, Any]
 ) -> JournalEntry:
     entry = JournalEntry(
         seq=last.seq + 1 if last else 1,
         at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        event=event,
+        kind=kind,
         release=release,
         why=why,
         details=details,

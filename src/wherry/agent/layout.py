@@ -22,8 +22,13 @@ class Layout:
 
     @property
     def blobs(self) -> Path:
-        """Content store, `sha256/ab/<hex>`."""
+        """Content-addressed files."""
         return self.root / "blobs"
+
+    @property
+    def store(self) -> Path:
+        """The blobs by sha256, `ab/<hex>`."""
+        return self.blobs / "sha256"
 
     @property
     def releases(self) -> Path:

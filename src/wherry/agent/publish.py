@@ -82,9 +82,8 @@ def publish(layout: Layout, product: str, release: Release) -> Path:
     """
     old = product_files(layout, product)
     names = published_names(product, release.entry.variant)
-    base = _base(release)
     for path, name in reversed(names.items()):
-        place(base / path, layout.models / name)
+        place(release.folder / path, layout.models / name)
     with storage_errors(layout.models):
         fsync_dir(layout.models)
     atomic_write(layout.models / config_name(product), to_json(describe(product, release)))
@@ -153,12 +152,6 @@ def describe(product: str, release: Release) -> dict[str, object]:
         "spec": manifest.spec,
         "metrics": manifest.metrics,
     }
-
-
-def _base(release: Release) -> Path:
-    """Return the folder that the paths of the variant's files start from."""
-    depth = len(PurePosixPath(release.entry.variant.files[0].path).parts)
-    return release.main.parents[depth - 1]
 
 
 def _remove(layout: Layout, names: list[str]) -> None:

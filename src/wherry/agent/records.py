@@ -149,7 +149,9 @@ class DeviceStatus:
 class VerifyReport:
     """Every byte of the live release, the view made from it, the journal, and the proof once more."""
 
-    ok: bool
+    passed: bool
+    message: str
+    """One line."""
     live: str
     files: int
     bytes: int

@@ -23,11 +23,11 @@ MOST_RESTARTS = 3
 """A restart hook that takes the machine down on every way back is left out from then on: no reboot loop."""
 
 
-def discard(machine: Machine, why: str, *, event: str = "discarded") -> None:
+def discard(machine: Machine, why: str, *, kind: str = "discarded") -> None:
     """Throw away what was staged. Fetched bytes stay, so that the next install carries on with them."""
     transaction = machine.transaction
     drop_staged(machine, transaction.release)
-    machine.journal.note(event, release=transaction.release, why=why, state=machine.state)
+    machine.journal.note(kind, release=transaction.release, why=why, state=machine.state)
     machine.enter(State.IDLE, tolerant=True)
 
 
