@@ -34,7 +34,7 @@ types: $(VENV)/ready
 	$(BIN)/mypy
 
 imports: $(VENV)/ready
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 house: $(VENV)/ready
 	$(BIN)/python tools/check_limits.py
@@ -60,4 +60,4 @@ $(VENV)/ready: requirements/uv.txt requirements/all.txt pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -66,7 +66,8 @@ def register(registry: "Registry", submission: Submission, *, who: str, why: str
         SpecMismatchError: the spec contradicts the network.
         StorageError: the registry cannot be written.
     """
-    from wherry.checkpoint import capture, load_into, open_checkpoint
+    from wherry.checkpoint.capture import capture
+    from wherry.checkpoint.opening import load_into, open_checkpoint
     from wherry.proof.tasks import task_metric
 
     check_name(submission.model, "a model's name")

@@ -25,14 +25,8 @@ def images(*shape: int) -> np.ndarray:
 
 
 def test_imagenet_style():
-    how = Preprocessing(
-        kind="image",
-        size=(6, 9),
-        resample="bicubic",
-        scale=1 / 255,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-    )
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    how = Preprocessing(kind="image", size=(6, 9), resample="bicubic", scale=1 / 255, mean=mean, std=std)
     raw = images(3, 13, 17, 3)
     given_input = prepare(raw, spec(("batch", 3, 6, 9), how))["x"]
     for index in range(3):

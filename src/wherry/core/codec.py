@@ -4,6 +4,7 @@ Promise: `from_json(to_json(x), type(x)) == x`, and equal values give equal byte
 indent, one final newline), so a document's digest is the digest of its value.
 """
 
+from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,13 +16,20 @@ T = TypeVar("T")
 
 
 def to_json(value: object) -> bytes:
-    """Return the canonical JSON bytes of a dataclass, mapping, list or scalar."""
-    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2) + b"\n"
+    """Return the canonical JSON bytes of a dataclass, mapping, list or scalar.
+
+    Raises:
+        DocumentError: a field of the dataclass holds what its type does not allow, such as NaN in place of a number.
+    """
+    data = msgspec.json.encode(value, order="sorted")
+    if is_dataclass(value):
+        data = _as_read_back(data, type(value))
+    return msgspec.json.format(data, indent=2) + b"\n"
 
 
 def to_builtins(value: object) -> Any:
     """Return `value` as dicts, lists and scalars, as they will stand in the JSON document."""
-    return msgspec.to_builtins(value, order="sorted")
+    return msgspec.json.decode(msgspec.json.encode(value, order="sorted"))
 
 
 def from_json(data: bytes, kind: type[T], *, what: str, schema: int | None = None) -> T:
@@ -51,6 +59,15 @@ def from_json(data: bytes, kind: type[T], *, what: str, schema: int | None = Non
 def document_digest(value: object) -> str:
     """Return the sha256 of the canonical JSON bytes of `value`."""
     return sha256_hex(to_json(value))
+
+
+def _as_read_back(data: bytes, kind: type) -> bytes:
+    # A document that cannot be read again must not be written, and 1 in a field for 1.0 must not give another digest.
+    try:
+        return msgspec.json.encode(msgspec.json.decode(data, type=kind), order="sorted")
+    except msgspec.ValidationError as error:
+        msg = f"This {kind.__name__} cannot be written, because it could not be read again: {error}."
+        raise DocumentError(msg, next_step="Numbers that are not finite have no place in JSON; give None.") from error
 
 
 def _check_schema(data: bytes, schema: int, what: str) -> None:

@@ -238,6 +238,9 @@ def _check_outputs(spec: ModelSpec, outputs: Tensors, rows: int, engine: str) ->
         if array is None:
             msg = f"{engine} gave outputs {sorted(outputs)}, the spec promises {tensor.name!r}."
             raise EngineError(msg)
+        if array.dtype != np.dtype(tensor.dtype):
+            msg = f"{engine} gave {tensor.name!r} as {array.dtype}, the spec promises {tensor.dtype}."
+            raise EngineError(msg)
         fixed = [size == axis for size, axis in zip(array.shape, tensor.shape, strict=False) if isinstance(axis, int)]
         if array.ndim != len(tensor.shape) or not all(fixed) or len(array) != rows:
             msg = f"{engine} gave {tensor.name!r} of shape {list(array.shape)}, the spec promises {list(tensor.shape)}."
