@@ -19,7 +19,9 @@ from wherry.core.errors import StorageError, WherryError
 class Machine:
     """A locked device with its present state. Every change of state goes through `enter`."""
 
-    def __init__(self, layout: Layout, config: DeviceConfig, transaction: Transaction, on_event: OnEvent | None) -> None:
+    def __init__(
+        self, layout: Layout, config: DeviceConfig, transaction: Transaction, on_event: OnEvent | None
+    ) -> None:
         """Take over a device whose lock is held, in the state that `transaction` says."""
         self.layout = layout
         self.config = config

@@ -2,7 +2,7 @@
 
 Slot `seq % 2` is overwritten in place and fsynced. A power cut leaves that slot torn, its checksum fails, and the
 reader takes the other one. No atomic rename is needed, so this holds on FAT, exFAT and network shares as well; and
-because a slot has a fixed size, a switch or a rollback needs no free space. Same idea as U-Boot's redundant environment.
+because a slot has a fixed size, a switch or a rollback needs no free space. U-Boot keeps its environment the same way.
 """
 
 from dataclasses import asdict, dataclass, replace

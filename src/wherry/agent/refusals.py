@@ -70,6 +70,12 @@ class Refusals:
         found[manifest_sha256] = replace(before, interruptions=count, reason=reason, at=_now())
         self._write(found)
 
+    def lift(self, manifest_sha256: str) -> None:
+        """Forget one release, as its owner wants it back."""
+        found = self.all()
+        if found.pop(manifest_sha256, None) is not None:
+            self._write(found)
+
     def settle(self, manifest_sha256: str, number: int) -> None:
         """Forget the release that is now live, and every one with a lower number: those cannot come back anyway."""
         found = self.all()

@@ -57,11 +57,11 @@ def carry_out(machine: Machine, bundle: Path, now: datetime) -> InstallReport:
 
 def _install(machine: Machine, trusted: Trusted) -> InstallReport:
     live = live_release(machine)
-    if live is not None and live.manifest_sha256 == trusted.manifest_sha256:
-        # Asked to install what is there: worth reading every byte, as this is also how a damaged release is mended.
-        if live_release(machine, verify_bytes=True) is not None:
-            machine.enter(State.IDLE)
-            return _already_installed(machine, live, trusted.expires)
+    same = live is not None and live.manifest_sha256 == trusted.manifest_sha256
+    # Asked for what is there: worth reading every byte, as this is also how a damaged release is mended.
+    if live is not None and same and live_release(machine, verify_bytes=True) is not None:
+        machine.enter(State.IDLE)
+        return _already_installed(machine, live, trusted.expires)
     before = machine.pointer()
     staged = _stage(machine, trusted)
     _back_up(machine, staged)
@@ -228,7 +228,9 @@ def _nothing_runs(manifest: Manifest, ranking: Ranking, why_nots: list[WhyNot]) 
     reasons = " ".join(f"{why.target}: {why.reason}" for why in why_nots)
     msg = f"No variant of {manifest.name} can be used on this machine. {reasons}"
     if not ranking.candidates:
-        return ToolchainMissingError(msg, next_step="Install one of the runtimes, or ask for a bundle for this machine.")
+        return ToolchainMissingError(
+            msg, next_step="Install one of the runtimes, or ask for a bundle for this machine."
+        )
     return ProofRefusedError(msg, next_step="The device is unchanged. Ask for a variant that this machine can run.")
 
 
