@@ -17,8 +17,7 @@ from wherry.train.evaluate import evaluate
 from wherry.train.examples import Examples as Labelled
 from wherry.train.lineage import lineage
 from wherry.train.recipes import digits
-from wherry.train.run import RESULT, EpochRecord, TrainResult, train
-from wherry.train.snapshot import DatasetSnapshot
+from wherry.train.run import RESULT, EpochRecord, RoundData, TrainResult, train
 
 SEED = 7
 
@@ -48,10 +47,11 @@ def train_both(world: World) -> list[Trained]:
         labels=np.concatenate([data.first.labels, data.later.labels]),
         class_names=data.first.class_names,
     )
-    first, reused = _round(world, 1, data.first, data.held_out)
+    first, reused = _round(world, 1, RoundData(examples=data.first, held_out=data.held_out))
     notes = "first training, on everything there is"
     one = _trained(1, first, data, data.first, lineage(first, notes=notes), reused=reused)
-    second, reused = _round(world, 2, everything, data.held_out, start_from=first.checkpoint, previous=first.snapshot)
+    more = RoundData(examples=everything, held_out=data.held_out, previous=first.snapshot)
+    second, reused = _round(world, 2, more, start_from=first.checkpoint)
     parent = f"{MODEL}@v1"
     story = lineage(
         second, base_model=parent, previous_version=parent, notes="100 more scans arrived: retrained on all of them"
@@ -59,22 +59,12 @@ def train_both(world: World) -> list[Trained]:
     return [one, _trained(2, second, data, everything, story, reused=reused)]
 
 
-def _round(
-    world: World,
-    number: int,
-    examples: Labelled,
-    held_out: Labelled,
-    *,
-    start_from: Path | None = None,
-    previous: DatasetSnapshot | None = None,
-) -> tuple[TrainResult, bool]:
+def _round(world: World, number: int, data: RoundData, start_from: Path | None = None) -> tuple[TrainResult, bool]:
     out = world.folder / "training" / f"v{number}"
     finished = (out / RESULT).is_file()
     if out.exists():
         try:
-            found = train(
-                digits.RECIPE, examples, out=out, strategy="resume", previous=previous, held_out=held_out, on_epoch=_tell(world)
-            )
+            found = train(digits.RECIPE, data, out=out, strategy="resume", on_epoch=_tell(world))
         except (BadInputError, CheckpointError) as error:
             world.say(f"The run in {out} cannot be used again, so it is made anew: {error.message}")
             shutil.rmtree(out)
@@ -82,14 +72,7 @@ def _round(
             world.note_reuse(f"training of v{number}{'' if finished else ', carried on where it was interrupted'}")
             return found, finished
     made = train(
-        digits.RECIPE,
-        examples,
-        out=out,
-        start_from=start_from,
-        previous=previous,
-        held_out=held_out,
-        seed=SEED + number,
-        on_epoch=_tell(world),
+        digits.RECIPE, data, out=out, start_from=start_from, seed=SEED + number, on_epoch=_tell(world)
     )
     return made, False
 
