@@ -104,12 +104,6 @@ def page(connection: sa.Connection, model: str | None, *, before: int | None, li
     return [of_row(row) for row in connection.execute(query)]
 
 
-def newest(connection: sa.Connection, model: str) -> int:
-    """Return the `seq` of the model's newest event, 0 before the first."""
-    query = sa.select(sa.func.max(events.c.seq)).where(events.c.model == model)
-    return connection.execute(query).scalar_one() or 0
-
-
 def fold(history: Iterable[Event]) -> dict[tuple[str, str], int]:
     """Return what each (model, alias) points at after `history`, oldest event first."""
     state: dict[tuple[str, str], int] = {}
