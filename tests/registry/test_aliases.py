@@ -205,7 +205,7 @@ NAMES = itertools.count()
 
 
 @given(steps=STEPS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_aliases_are_the_fold_over_the_events(shared: Registry, make_draft: Call, steps: list[Any]) -> None:
     model, naive, count = f"model-{next(NAMES)}", Naive(), 1
     draft = replace(make_draft(shared), model=model)

@@ -13,7 +13,7 @@ from wherry.registry import Registry
 from wherry.registry.tree import refresh
 
 pytestmark = pytest.mark.slow
-WORKERS, ROUNDS = 4, 6
+WORKERS, ROUNDS = 3, 4
 
 WORKER = """
 import sys
