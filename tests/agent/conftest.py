@@ -6,6 +6,18 @@ from pathlib import Path
 import pytest
 
 from tests.agent.world import Device, Made, Publisher, weights
+from wherry.jobs import child
+from wherry.jobs.worker import find_function
+
+
+@pytest.fixture
+def in_process_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the same proof without a process of its own, which costs a second; `test_kill.py` runs it as it ships."""
+
+    def run_here(function: str, spec: object, result: type, **limits: object) -> object:
+        return find_function(function)[0](spec)
+
+    monkeypatch.setattr(child, "run_in_child", run_here)
 
 
 @pytest.fixture(scope="session")

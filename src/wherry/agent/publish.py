@@ -159,8 +159,9 @@ def _remove(layout: Layout, names: list[str]) -> None:
         for name in names:
             with suppress(FileNotFoundError):
                 (layout.models / name).unlink()
-            with suppress(OSError):  # the last file of a companion's folder takes the folder along
-                (layout.models / name).parent.rmdir()
+            if "/" in name:
+                with suppress(OSError):  # the last companion in a folder takes the folder along
+                    (layout.models / name).parent.rmdir()
         if names and layout.models.is_dir():
             fsync_dir(layout.models)
 
