@@ -272,24 +272,21 @@ def proof_table(reports: "Sequence[Report]") -> "Table":
 
 def bench_table(measurements: "Sequence[Measurement]") -> "Table":
     """Return the measurements, for people."""
-    from wherry.cli.output import megabytes, milliseconds, table
+    from wherry.cli.output import table
 
     rows = [
         (
             m.target,
-            m.engine.engine,
-            milliseconds(m.p50_ms),
-            f"{m.ci95_ms[0]:.3f} - {m.ci95_ms[1]:.3f}",
-            milliseconds(m.p90_ms),
-            f"{m.throughput_per_s:.0f}/s",
-            milliseconds(m.load_ms),
-            megabytes(m.size_bytes),
-            m.samples,
+            f"{m.p50_ms:.3f}",
+            f"{m.ci95_ms[0]:.3f}-{m.ci95_ms[1]:.3f}",
+            "-" if m.p90_ms is None else f"{m.p90_ms:.3f}",
+            f"{m.throughput_per_s:.0f}",
+            f"{m.load_ms:.0f}",
+            f"{m.size_bytes / 1e6:.2f}",
         )
         for m in sorted(measurements, key=lambda m: m.p50_ms)
     ]
-    headings = ("variant", "engine", "median", "95 % interval", "p90", "rate", "load", "size", "calls")
-    return table(headings, rows)
+    return table(("variant", "median ms", "95 % interval", "p90 ms", "per s", "load ms", "MB"), rows)
 
 
 def choice_lines(choice: "Choice") -> "list[RenderableType]":

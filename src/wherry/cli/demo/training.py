@@ -71,9 +71,7 @@ def _round(world: World, number: int, data: RoundData, start_from: Path | None =
         else:
             world.note_reuse(f"training of v{number}{'' if finished else ', carried on where it was interrupted'}")
             return found, finished
-    made = train(
-        digits.RECIPE, data, out=out, start_from=start_from, seed=SEED + number, on_epoch=_tell(world)
-    )
+    made = train(digits.RECIPE, data, out=out, start_from=start_from, seed=SEED + number, on_epoch=_tell(world))
     return made, False
 
 
