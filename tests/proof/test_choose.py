@@ -53,14 +53,11 @@ def report(target, drop=0.0, verdict=Verdict.PASS, reasons=()):
 
 
 def test_the_fastest_wins_and_the_others_know_why():
-    choice = choose(
-        [candidate("slow", 3.0), candidate("fast", 1.0)], [report("bad", verdict=Verdict.VACUOUS, reasons=("x",))]
-    )
+    bad = report("bad", verdict=Verdict.VACUOUS, reasons=("x",))
+    choice = choose([candidate("slow", 3.0), candidate("fast", 1.0)], [bad])
     assert choice.target == "fast"
-    assert {w.target: w.reason for w in choice.why_nots} == {
-        "slow": "3.00x the time of fast",
-        "bad": "failed its proof: x",
-    }
+    reasons = {w.target: w.reason for w in choice.why_nots}
+    assert reasons == {"slow": "3.00x the time of fast", "bad": "failed its proof: x"}
     assert choice.pareto == ("fast",)
 
 

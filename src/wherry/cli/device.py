@@ -113,13 +113,14 @@ def status(root: DeviceRoot, as_json: AsJson = False, quiet: Quiet = False) -> N
 def verify(root: DeviceRoot, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Check every byte of the live release and run its proof again."""
     from wherry.agent import verify as run_verify
-    from wherry.cli.output import emit
+    from wherry.cli.output import emit, end_with
     from wherry.core.errors import ProofRefusedError
 
     found = run_verify(root)
     emit(found, [found.message], as_json=as_json, quiet=quiet)
     if not found.passed:
-        raise ProofRefusedError(found.message, next_step="Install the release again, or `wherry device rollback`.")
+        step = "Install the release again, or `wherry device rollback`."
+        end_with(ProofRefusedError(found.message, next_step=step))
 
 
 @device.command()

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from wherry.cli import device, doctor, history, road, serve, training_site
+from wherry.cli.demo import story
 from wherry.core.errors import UsageError, WherryError
 
 _INTERRUPTED = 130
@@ -39,7 +40,7 @@ def _root(
     """Carry a trained model to every device that runs it, and prove that what arrived is what was trained."""
 
 
-for _room in (doctor, training_site, history, road, device, serve):
+for _room in (story, doctor, training_site, history, road, device, serve):
     _room.add_to(app)
 
 
@@ -69,9 +70,10 @@ def run(words: list[str]) -> int:
 
 
 def _report(error: WherryError, words: list[str]) -> int:
-    if "--json" in words:
-        from wherry.core.codec import to_json
+    from wherry.cli.output import tell
+    from wherry.core.codec import to_json
 
+    if "--json" in words:
         document = {
             "kind": type(error).__name__,
             "message": error.message,
@@ -79,8 +81,7 @@ def _report(error: WherryError, words: list[str]) -> int:
             "exit_code": error.exit_code,
         }
         sys.stdout.write(to_json({"error": document}).decode())
-    typer.echo(f"wherry: {error.message}", err=True)
-    typer.echo(f"        {error.next_step}", err=True)
+    tell(error)
     return error.exit_code
 
 

@@ -2,9 +2,12 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
 
 from wherry.core.codec import to_json
+from wherry.core.errors import WherryError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,6 +22,18 @@ def emit(result: object, text: "Iterable[RenderableType]", *, as_json: bool, qui
         console = screen()
         for part in text:
             console.print(part, highlight=False)
+
+
+def end_with(error: WherryError) -> NoReturn:
+    """End the command with the error's exit code after its result was printed: still one document."""
+    tell(error)
+    raise typer.Exit(error.exit_code)
+
+
+def tell(error: WherryError) -> None:
+    """Print what happened and the next step on standard error."""
+    typer.echo(f"wherry: {error.message}", err=True)
+    typer.echo(f"        {error.next_step}", err=True)
 
 
 def screen() -> "Console":

@@ -95,6 +95,11 @@ class VersionDraft:
     evaluation: FileRef | None = None
     """Held-out examples in the golden set's format; their labels give the task's metric. They stay at the site."""
 
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """Every file that this document names."""
+        return _files(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
@@ -121,6 +126,16 @@ class Version:
     def name(self) -> str:
         """`NAME@v2`, as it is written on a command line."""
         return f"{self.model}@v{self.number}"
+
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """Every file that this document names."""
+        return _files(self)
+
+
+def _files(document: VersionDraft | Version) -> tuple[FileRef, ...]:
+    optional = () if document.evaluation is None else (document.evaluation,)
+    return (document.program, *document.checkpoint, document.golden, *optional)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ def _versions(connection: sa.Connection, blobs: BlobStore, *, deep: bool) -> Ite
             yield f"The document of {row.model}@v{row.number} is that of another version."
         elif sealed(version) != version.digest:
             yield f"The document of {version.name} does not have its digest."
-        refs = {ref.sha256 for ref in (version.program, *version.checkpoint, version.golden)}
+        refs = {ref.sha256 for ref in version.files}
         yield from _blobs(blobs, refs, version.name, deep=deep)
 
 

@@ -103,7 +103,7 @@ class Registry:
                 holds what JSON cannot carry, or `who` or `why` is blank.
         """
         check_name(draft.model, "a model")
-        self._check_blobs((draft.program, *draft.checkpoint, draft.golden), f"The draft of {draft.model}")
+        self._check_blobs(draft.files, f"The draft of {draft.model}")
         event = events.draft("registered", draft.model, 0, who=who, why=why)
         with self._database.write() as connection:
             same = versions.find_same(connection, draft)

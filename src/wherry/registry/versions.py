@@ -158,6 +158,7 @@ def _numbered(draft: VersionDraft, last: Version | None) -> Version:
         metrics=draft.metrics,
         architecture=draft.architecture,
         tools=draft.tools,
+        evaluation=draft.evaluation,
         digest="",
     )
     plain, _ = write_down(open_version, Version, f"the version of {draft.model}")

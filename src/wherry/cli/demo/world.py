@@ -29,6 +29,8 @@ class World:
     """The JSON result: one entry for each step."""
     reused: list[str] = field(default_factory=list)
     """What an earlier run had made already."""
+    new_releases: bool = False
+    """Whether this run has signed a bundle."""
 
     @property
     def registry(self) -> Path:

@@ -1,0 +1,165 @@
+"""Captures the program: a network becomes a code-free graph that was seen to do what its spec says.
+
+The file is what is checked: it is written, read again, and run at batch sizes 1, 2 and 3 against the network in eager
+mode. Where the sources of the network lay on this machine is taken out of the graph, so the same weights and the same
+torch give the same bytes.
+"""
+
+import io
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wherry.checkpoint.agreement import check_agreement
+from wherry.checkpoint.architecture import architecture_digest
+from wherry.checkpoint.examples import dynamic_axes, example_inputs
+from wherry.checkpoint.forward import check_names, run_eager
+from wherry.core.digest import sha256_hex
+from wherry.core.errors import CheckpointError, SpecMismatchError, StorageError, WherryError
+from wherry.core.model import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.export import ExportedProgram
+
+CAPTURE_BATCH = 2
+CHECKED_BATCHES = (1, 2, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedProgram:
+    """A `.pt2` file that agreed with the network it was captured from."""
+
+    path: Path
+    sha256: str
+    size: int
+    """Length in bytes."""
+    architecture: str
+    """Digest of the graph without its weights: operators, their options, shapes and data types."""
+    tools: dict[str, str]
+    """Name and version of what wrote it; a `.pt2` file is not promised to load in every later torch."""
+    max_abs: float
+    """Largest difference between the file and the network that was seen, over all outputs and batch sizes."""
+
+
+def capture(
+    module: "nn.Module", spec: ModelSpec, path: Path, *, axes: Mapping[str, int] | None = None, seed: int = 0
+) -> CapturedProgram:
+    """Capture `module` in evaluation mode and write it to `path`; an older file there is replaced in one step.
+
+    Args:
+        module: the network; its mode is put back afterwards.
+        spec: its input names must be those of `forward`; text axes become dynamic axes of the program.
+        path: where the `.pt2` file goes; its folder must exist.
+        axes: example length of dynamic axes other than the first, such as `{"height": 64}`; without it, the image size
+            of the preprocessing, or 32.
+        seed: of the random example inputs.
+
+    Raises:
+        SpecMismatchError: the network does not accept what the spec says, or does not give what it promises.
+        CheckpointError: a weight is not a finite number, or torch cannot capture the network.
+        StorageError: the file cannot be written.
+    """
+    import torch
+
+    _check_weights(module)
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            check_names(module, spec)
+            inputs = example_inputs(spec, batch=CAPTURE_BATCH, axes=axes or {}, seed=seed)
+            run_eager(module, spec, inputs)
+            program = _export(module, spec, inputs)
+            data = _save(program)
+            reloaded = torch.export.load(io.BytesIO(data)).module()
+            worst = check_agreement(module, reloaded, spec, _batches(spec), axes or {}, seed)
+    finally:
+        module.train(training)
+    _write(path, data)
+    return CapturedProgram(
+        path=path,
+        sha256=sha256_hex(data),
+        size=len(data),
+        architecture=architecture_digest(program),
+        tools={"torch": torch.__version__, "python": platform.python_version()},
+        max_abs=worst,
+    )
+
+
+def _check_weights(module: "nn.Module") -> None:
+    import torch
+
+    for name, weight in module.named_parameters():
+        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+            msg = f"The weight {name!r} holds values that are not finite numbers."
+            raise CheckpointError(msg, next_step="Train again, or take an earlier checkpoint.")
+
+
+def _batches(spec: ModelSpec) -> tuple[int, ...]:
+    """Return the batch sizes to check; a fixed first axis has one."""
+    first = spec.inputs[0].shape[0]
+    return (first,) if isinstance(first, int) else CHECKED_BATCHES
+
+
+def _export(module: "nn.Module", spec: ModelSpec, inputs: Mapping[str, "torch.Tensor"]) -> "ExportedProgram":
+    import torch
+
+    try:
+        program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=dynamic_axes(spec))
+    except WherryError:
+        raise
+    except Exception as error:
+        text = str(error)
+        if "Constraints violated" in text or "specialized" in text or "marked as dynamic" in text:
+            msg = f"The spec names dynamic axes that the network fixes: {_lines(text)}"
+            raise SpecMismatchError(msg, next_step="Write those axes of the spec as numbers.") from error
+        msg = f"torch.export cannot capture {type(module).__name__}: {_lines(text)}"
+        raise CheckpointError(
+            msg, next_step="Rewrite the line that is named, or capture a sub-module without it."
+        ) from error
+    _forget_sources(program)
+    return program
+
+
+def _lines(text: str) -> str:
+    """Return the first lines that carry meaning, as one."""
+    kept = [line.strip() for line in text.splitlines() if line.strip() and "TORCH_LOGS" not in line]
+    return " ".join(kept[:3])[:500]
+
+
+def _forget_sources(program: "ExportedProgram") -> None:
+    """Take the stack traces out: they hold this machine's paths, and make equal programs differ."""
+    import torch
+
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+
+
+def _save(program: "ExportedProgram") -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write beside the place and move there, so that a killed process leaves the old file or the new one."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        msg = f"{path} cannot be written: {error.strerror or error}."
+        raise StorageError(msg) from error

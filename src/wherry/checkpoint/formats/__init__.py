@@ -1,0 +1,1 @@
+"""The file formats a scan can read from the first byte to the last; one file each, none imports a framework."""
