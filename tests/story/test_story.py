@@ -59,7 +59,7 @@ def test_training_counts_by_content(document):
     assert (second["training_images"], second["new_images"], second["removed_images"]) == (1100, 100, 0)
     assert second["training_strategy"] == "full_retrain"
     assert second["total_epochs"] * 2 == first["total_epochs"]
-    assert second["previous_version"] == "v1"
+    assert second["previous_version"] == "digits@v1"
     assert document["train"]["held_out_images"] == 697
     assert document["train"]["v2"]["metrics"]["accuracy"] > 0.96
 

@@ -26,7 +26,7 @@ def pass_gate(release: Release, config: DeviceConfig) -> Report | WhyNot:
         return WhyNot(target=target, reason=error.message)
     if report.passed:
         return report
-    reason = " ".join(report.reasons)
+    reason = f"{'; '.join(report.reasons)}."
     if report.verdict in _DOES_NOT_RUN_HERE:
         return WhyNot(target=target, reason=reason)
     msg = f"{release.manifest.name} was refused: as {target} it fails its proof on this device. {reason}"

@@ -159,6 +159,8 @@ def _remove(layout: Layout, names: list[str]) -> None:
         for name in names:
             with suppress(FileNotFoundError):
                 (layout.models / name).unlink()
+            with suppress(OSError):  # the last file of a companion's folder takes the folder along
+                (layout.models / name).parent.rmdir()
         if names and layout.models.is_dir():
             fsync_dir(layout.models)
 

@@ -82,7 +82,8 @@ def install(
     console = progress_screen(quiet=quiet)
 
     def tell(event: "AgentEvent") -> None:
-        console.print(f"{event.state.value:>12}  {event.message}", highlight=False)
+        if event.kind in ("entered", "note"):
+            console.print(f"{event.state.value:>12}  {event.message}", highlight=False)
 
     report = run_install(root, bundle, on_event=tell)
     parts: list[RenderableType] = [report.message]
