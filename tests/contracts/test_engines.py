@@ -213,3 +213,25 @@ def test_openvino_without_its_weights_is_an_engine_error(outcomes: dict[str, Exp
     (tmp_path / "model.xml").write_bytes((folder / "model.xml").read_bytes())
     with pytest.raises(EngineError):
         engine_class("openvino")(tmp_path / "model.xml", SPEC)
+
+
+@pytest.mark.slow
+def test_onnxruntime_does_not_fall_back_to_the_cpu(outcomes: dict[str, ExportOutcome], monkeypatch: pytest.MonkeyPatch):
+    engine, folder = engine_class("onnxruntime"), outcomes["onnx-fp32"].folder
+    assert folder is not None
+    if engine.unsupported("gpu") is None:
+        pytest.skip("this machine has a GPU")
+    monkeypatch.setattr(engine, "_unavailable", classmethod(lambda cls, device: None))
+    with pytest.raises(EngineError, match="did not start CUDAExecutionProvider"):
+        engine(folder / "model.onnx", SPEC, options=EngineOptions(device="gpu"))
+
+
+def test_litert_keeps_the_order_of_many_arguments():
+    from wherry.runtime.engines.litert import _by_position
+
+    inside = [f"args_{index}" for index in (10, 2, 0, 1, 3, 4, 5, 6, 7, 8, 9)]
+    names = [f"x{index}" for index in range(11)]
+    assert _by_position(names, inside, "inputs") == {f"x{index}": f"args_{index}" for index in range(11)}
+    assert _by_position(["b", "a"], ["a", "b"], "inputs") == {"a": "a", "b": "b"}
+    with pytest.raises(EngineError, match="has 2 inputs, the spec names 1"):
+        _by_position(["a"], ["a", "b"], "inputs")

@@ -1,5 +1,6 @@
 """Exporting many targets: order, cache, failures that cost the others nothing. Children are real; tools are light."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -248,6 +249,8 @@ class LazyExporter(Exporter):
     def _write(self, source: Source, target: Target, out: Path) -> Written:
         if source.version == 2:
             raise ValueError("first line\nsecond line")
+        if source.version == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
         return Written(main="model.lazy", batch=None)
 
 
@@ -258,6 +261,8 @@ def test_tools_that_fail_or_leave_nothing_are_one_clear_error(tmp_path: Path):
     with pytest.raises(BadInputError) as caught:
         LazyExporter().export(replace(source, version=2), Target(format="lazy"), tmp_path)
     assert caught.value.message == "lazy-fp32 could not be made: ValueError: first line"
+    with pytest.raises(StorageError, match="the disk is full"):
+        LazyExporter().export(replace(source, version=3), Target(format="lazy"), tmp_path)
 
 
 def test_a_cache_that_cannot_be_used_is_a_storage_error(request_: ExportRequest, tmp_path: Path):
