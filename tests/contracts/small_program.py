@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from wherry.core.model import ModelSpec, Preprocessing, TensorSpec
+from wherry.core.variant import Target
 from wherry.export.calibration import calibration_from_arrays
 from wherry.export.child import file_ref
 from wherry.export.request import ExportRequest
+from wherry.export.targets import TARGETS, exporter_class
 
 CLASSES = ("circle", "cross", "square")
 SPEC = ModelSpec(
@@ -18,6 +20,7 @@ SPEC = ModelSpec(
     postprocessing="softmax",
     class_names=CLASSES,
 )
+ALL = [Target(format=name, precision=precision) for name in TARGETS for precision in exporter_class(name).precisions]
 RAW = np.random.default_rng(7).integers(0, 256, (20, 8, 8), dtype=np.uint8)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.contracts.small_program import ALL, RAW, SPEC, requests
 
-from tests.contracts.small_program import RAW, SPEC, capture, requests
 from wherry.core.codec import from_json, to_json
 from wherry.core.model import ModelSpec, TensorSpec
 from wherry.core.variant import Target, Variant
@@ -17,40 +17,13 @@ from wherry.export.child import file_ref
 from wherry.export.listing import describe_targets
 from wherry.export.request import ExportOutcome
 from wherry.export.run import export_all
-from wherry.export.targets import TARGETS, exporter_class
+from wherry.export.targets import exporter_class
 from wherry.jobs.child import run_in_child
 from wherry.runtime.engines import engine_class
 from wherry.runtime.preprocess import prepare
 
 pytestmark = pytest.mark.slow
-ALL = [Target(format=name, precision=precision) for name in TARGETS for precision in exporter_class(name).precisions]
 NAMES = [target.name for target in ALL]
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return capture(tmp_path_factory.mktemp("program"))
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
-def events() -> list[tuple[str, str]]:
-    return []
-
-
-@pytest.fixture(scope="session")
-def outcomes(program: Path, cache: Path, events: list[tuple[str, str]]) -> dict[str, ExportOutcome]:
-    found = export_all(
-        requests(program, *ALL),
-        cache=cache,
-        run=run_in_child,
-        on_event=lambda name, state: events.append((name, state)),
-    )
-    return dict(zip(NAMES, found, strict=True))
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +66,7 @@ def test_the_engine_gives_what_the_program_gives(outcomes: dict[str, ExportOutco
         return
     cosine = float((logits * reference).sum() / np.linalg.norm(logits) / np.linalg.norm(reference))
     if variant.target.precision == "int8":
-        assert 0.95 < cosine
+        assert cosine > 0.95
         assert not np.array_equal(logits, reference)
     else:
         np.testing.assert_allclose(logits, reference, atol=1e-4)
@@ -144,11 +117,11 @@ def test_onnx_has_the_names_of_the_spec_and_the_model(outcomes: dict[str, Export
     assert made(outcomes, "onnx-fp32")[0].receipt.effective["opset"] == opsets[""]
 
 
-def test_events_tell_the_story(outcomes: dict[str, ExportOutcome], events: list[tuple[str, str]]):
+def test_events_tell_the_story(outcomes: dict[str, ExportOutcome], export_events: list[tuple[str, str]]):
     assert set(outcomes) == set(NAMES)
     for name in NAMES:
-        assert [state for other, state in events if other == name] == ["started", "done"]
-    assert events.index(("onnx-fp32", "done")) < events.index(("openvino-fp32", "started"))
+        assert [state for other, state in export_events if other == name] == ["started", "done"]
+    assert export_events.index(("onnx-fp32", "done")) < export_events.index(("openvino-fp32", "started"))
 
 
 def test_nothing_is_done_twice_and_nothing_heavy_is_imported(

@@ -5,13 +5,14 @@ else is checked here, before work starts and after it. A member follows each opt
 writes a sentence about it into `overrides`.
 """
 
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-from wherry.core.errors import BadInputError, ExportError, ToolchainMissingError, WherryError
+from wherry.core.errors import BadInputError, ExportError, StorageError, ToolchainMissingError, WherryError
 from wherry.core.model import ModelSpec
 from wherry.core.variant import Target
 from wherry.runtime.installed import installed_version
@@ -133,6 +134,7 @@ class Exporter(ABC):
         Raises:
             BadInputError: precision, option or model are not supported, or the calibration set is missing.
             ToolchainMissingError: a tool is not installed.
+            StorageError: the disk is full.
             ExportError: the tools failed.
         """
         problem = self.problem(target, source.spec)
@@ -150,6 +152,9 @@ class Exporter(ABC):
         except WherryError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                msg = f"{target.name} could not be made: the disk is full."
+                raise StorageError(msg) from error
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             msg = f"{target.name} could not be made: {type(error).__name__}: {reason}"
             raise ExportError(msg) from error

@@ -23,6 +23,8 @@ from wherry.runtime.installed import installed_version
 
 Array = NDArray[np.generic]
 Tensors = dict[str, Array]
+NULL_CONTENT = b"wherry null model 1\n"
+"""What the main file of a null variant begins with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

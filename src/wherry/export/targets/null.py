@@ -4,7 +4,7 @@ from pathlib import Path
 
 from wherry.core.variant import Target
 from wherry.export.interface import Exporter, Source, Written, spec_batch
-from wherry.runtime.engines.null import CONTENT
+from wherry.runtime.interface import NULL_CONTENT
 
 
 class NullExporter(Exporter):
@@ -18,5 +18,5 @@ class NullExporter(Exporter):
     def _write(self, source: Source, target: Target, out: Path) -> Written:
         del target
         main = f"model{self.suffix}"
-        (out / main).write_bytes(CONTENT + f"{source.model} v{source.version}\n".encode())
+        (out / main).write_bytes(NULL_CONTENT + f"{source.model} v{source.version}\n".encode())
         return Written(main=main, batch=spec_batch(source.spec))
