@@ -118,7 +118,7 @@ def affine_model(folder: Path, **changes: Any) -> ServedModel:
     how = {key: changes.pop(key) for key in ("seed", "seconds", "load_seconds") if key in changes}
     fields: dict[str, Any] = {"name": "affine", "version": 1, "spec": AFFINE_SPEC, "engine": "affine"} | changes
     main = fields.setdefault("main", folder / f"{fields['name']}-{fields['version']}.npz")
-    if not main.exists():
+    if not main.exists() and main.parent.is_dir():
         write_affine(main, **how)
     return ServedModel(**fields)
 

@@ -1,8 +1,8 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.serving.affine import affine_model, echo_model, register
 
+from tests.serving.affine import affine_model, echo_model, register
 from wherry.runtime.engines import ENGINES
 from wherry.serving.server import BackgroundServer
 

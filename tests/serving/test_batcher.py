@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.serving.affine import POISON, GateEngine, echo_spec, gate_engine, wait_until
 
+from tests.serving.affine import POISON, GateEngine, echo_spec, gate_engine, wait_until
 from wherry.core.errors import BadInputError, EngineError
 from wherry.runtime.interface import Tensors
 from wherry.serving.batcher import Batcher, BatchRecord

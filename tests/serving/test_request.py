@@ -3,8 +3,8 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from tests.serving.affine import AFFINE_SPEC, echo_spec
 
+from tests.serving.affine import AFFINE_SPEC, echo_spec
 from wherry.core.errors import BadInputError, DocumentError
 from wherry.core.model import ModelSpec, TensorSpec
 from wherry.serving.request import parse_request

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tritonclient.http as sync
 import tritonclient.http.aio as aio
-from tests.serving.affine import expected
 from tritonclient.utils import InferenceServerException
 
+from tests.serving.affine import expected
 from wherry.serving.server import BackgroundServer
 
 pytestmark = pytest.mark.slow

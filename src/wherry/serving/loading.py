@@ -1,13 +1,13 @@
 """Opens a model and makes it prove itself before it may take traffic."""
 
 import logging
-import os
 
 import numpy as np
 
 from wherry.core.errors import ProofRefusedError
 from wherry.core.model import ModelSpec
 from wherry.proof.job import ProofJob, prove_release
+from wherry.runtime import telemetry
 from wherry.runtime.engines import engine_class
 from wherry.runtime.interface import Array, Engine, EngineOptions, Tensors
 from wherry.serving.model import ServedModel
@@ -26,8 +26,7 @@ def open_model(model: ServedModel, *, threads: int = 0) -> Engine:
         ProofRefusedError: the self-test ran and did not pass.
         WherryError: a file cannot be read, or the engine cannot load or run the model.
     """
-    # Latched when onnxruntime is first loaded, so it must stand before any engine is opened.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    telemetry.silence()
     check_servable(model.spec)
     _self_test(model, threads)
     member = engine_class(model.engine)

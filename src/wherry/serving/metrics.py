@@ -27,7 +27,12 @@ class Metrics:
         self._compute = self._histogram("wherry_compute_seconds", "Time that an execution took.", _SECONDS)
         self._rows = self._histogram("wherry_batch_rows", "Rows of an execution.", _ROWS)
         self._depth = Gauge("wherry_queue_depth", "Requests that wait now.", _LABELS, registry=self._registry)
+        self._in_flight = Gauge("wherry_requests_in_flight", "Requests not answered yet.", registry=self._registry)
         self._ready = Gauge("wherry_model_ready", "Whether the model takes traffic.", _LABELS, registry=self._registry)
+
+    def watch(self, in_flight: Callable[[], float]) -> None:
+        """Read the number of requests in flight whenever somebody asks for the metrics."""
+        self._in_flight.set_function(in_flight)
 
     def model(self, name: str, version: int) -> "ModelMetrics":
         """Return the counters of one version of a model."""

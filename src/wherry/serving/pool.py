@@ -123,6 +123,7 @@ class Pool:
         """Set when the server is about to stop: not ready any more, and no new inference."""
         self.in_flight = 0
         """Inference requests that have begun and are not answered."""
+        self.metrics.watch(lambda: float(self.in_flight))
         self.loaded = asyncio.Event()
         """Set when each model has been tried once."""
         self.max_batch = max_batch

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ from wherry.serving.pool import DEFAULT_MAX_BATCH, DEFAULT_MAX_QUEUE, Pool
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 2048
 _DRAIN_S = 30
+_LAST_PORT = 65_535
 
 
 def serve(
@@ -164,11 +166,12 @@ class _Server(uvicorn.Server):
         self._pool.draining = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drain. Second: stop now."""
-        if self._pool.draining:
-            self.should_exit = self.force_exit = True
-        else:
+        """First signal: drain. Second: end at once, as if the signal had not been handled."""
+        if not self._pool.draining:
             self.drain()
+            return
+        signal.signal(sig, signal.SIG_DFL)
+        signal.raise_signal(sig)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and announce the server when its models answer."""
@@ -189,11 +192,14 @@ class _Server(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not 0 <= port <= _LAST_PORT:
+        msg = f"{port} is not a port: ports go from 0 to {_LAST_PORT}."
+        raise BadInputError(msg)
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (socket.gaierror, OverflowError) as error:
-        msg = f"{host!r} and port {port} are not an address of this machine."
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except (socket.gaierror, UnicodeError) as error:
+        msg = f"{host!r} is not an address of this machine."
         raise BadInputError(
             msg, next_step="Use 127.0.0.1 for this machine only, or 0.0.0.0 for all its addresses."
         ) from error
