@@ -150,13 +150,24 @@ def read_root(folder: Path) -> Root:
         raise BadInputError(msg, next_step="Restore the trust folder from its backup.") from error
 
 
-def check_root_valid(folder: Path, root: Root, now: datetime) -> None:
-    """Raise ExpiredError if nothing signed under this root would be accepted any more."""
+def root_until(folder: Path, until: datetime, *, now: datetime, password: bytes | None) -> Root:
+    """Return the newest root document, renewed first if it would expire before `until` and its key is here.
+
+    Raises:
+        NotFoundError: there are no keys.
+        BadInputError: the root key cannot be opened.
+        ExpiredError: the root document has expired and its key was moved away.
+        StorageError: the folder cannot be written.
+    """
+    root = read_root(folder)
+    key = key_path(folder, "root")
+    if root.is_expired(until) and key.is_file():
+        renew_root(folder, now=now, password=password)
+        return read_root(folder)
     if root.is_expired(now):
-        msg = f"The root document in {folder} expired on {root.expires:%Y-%m-%d}."
-        raise ExpiredError(
-            msg, next_step="Renew it with `wherry.bundle.trust.keys.renew_root`; devices follow by themselves."
-        )
+        msg = f"The root document in {folder} expired on {root.expires:%Y-%m-%d}, and its key is not here to renew it."
+        raise ExpiredError(msg, next_step=f"Put {key} back and sign again; devices follow by themselves.")
+    return root
 
 
 def load_signer(folder: Path, role: str, root: Root, password: bytes | None) -> CryptoSigner:
@@ -213,6 +224,8 @@ def _write_private(path: Path, signer: CryptoSigner, password: bytes | None) -> 
     if password is not None:
         protection: KeySerializationEncryption = BestAvailableEncryption(password) if password else NoEncryption()
         data = load_pem_private_key(data, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
+    with storage_errors(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with writing(path, mode=0o600) as file:
         file.write(data)
 

@@ -7,7 +7,7 @@ before everything has been accepted. What was accepted comes back as bytes.
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,18 @@ def refresh(reader: BundleReader, root: bytes, seeds: dict[str, bytes], now: dat
         return _accepted(folder)
 
 
+def check_root_document(data: bytes) -> None:
+    """Raise SignatureError if this is not a root document signed by its own keys."""
+    try:
+        document = Metadata[Root].from_bytes(data)
+        document.signed.verify_delegate(Root.type, document.signed_bytes, document.signatures)
+    except (RepositoryError, ValueError) as error:
+        msg = "The root document that was given cannot be read, or is not signed by its own keys."
+        raise SignatureError(
+            msg, next_step="Get the publisher's root.json again; `wherry keys init` names it."
+        ) from error
+
+
 def _run(reader: BundleReader, folder: Path, root: bytes, now: datetime, seen: int) -> None:
     try:
         _BundleUpdater(folder, reader, root, now).refresh()
@@ -160,7 +172,7 @@ def _expiry(data: bytes, now: datetime) -> datetime:
     try:
         document: Metadata[Any] = Metadata.from_bytes(data)
     except (RepositoryError, ValueError):
-        return now.replace(year=now.year + 1)
+        return now + timedelta(days=1)
     expires: datetime = document.signed.expires
     return expires.astimezone(UTC)
 
