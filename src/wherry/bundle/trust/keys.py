@@ -14,8 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
@@ -66,9 +64,13 @@ def init_keys(folder: Path, *, now: datetime | None = None, password: bytes | No
 
     Raises:
         RefusedError: there are keys already; they are not touched.
+        BadInputError: the password is empty.
         StorageError: the folder cannot be written.
     """
     _refuse_existing(folder)
+    if password == b"":
+        msg = "The password for the keys is empty."
+        raise BadInputError(msg, next_step="Give a password, or none at all to keep the keys unencrypted.")
     signers = {role: CryptoSigner(Ed25519PrivateKey.generate()) for role in ROLES}
     root = Root(expires=_in_days(now, ROOT_DAYS), consistent_snapshot=True)
     for role, signer in signers.items():
@@ -222,7 +224,7 @@ def _root_versions(folder: Path) -> dict[int, Path]:
 def _write_private(path: Path, signer: CryptoSigner, password: bytes | None) -> None:
     data = signer.private_bytes
     if password is not None:
-        protection: KeySerializationEncryption = BestAvailableEncryption(password) if password else NoEncryption()
+        protection = BestAvailableEncryption(password)
         data = load_pem_private_key(data, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
     with storage_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -69,13 +69,14 @@ class _BundleUpdater(Updater):
         self._trusted_set.reference_time = now
 
 
-def refresh(reader: BundleReader, root: bytes, seeds: dict[str, bytes], now: datetime) -> Refreshed:
+def refresh(reader: BundleReader, root: bytes, seeds: dict[str, bytes], *, seen: int, now: datetime) -> Refreshed:
     """Check the bundle's metadata against a trusted root and what was accepted before.
 
     Args:
         reader: the bundle.
         root: trusted root document.
         seeds: timestamp, snapshot and targets accepted last, by file name; missing ones are allowed.
+        seen: highest timestamp version on record, 0 for none; used to tell an old bundle from a mixed one.
         now: time by which expiry is judged.
 
     Raises:
@@ -93,7 +94,7 @@ def refresh(reader: BundleReader, root: bytes, seeds: dict[str, bytes], now: dat
         folder = Path(scratch)
         for name, data in seeds.items():
             (folder / name).write_bytes(data)
-        _run(reader, folder, root, now, _version(seeds.get("timestamp.json")))
+        _run(reader, folder, root, now, max(seen, _version(seeds.get("timestamp.json"))))
         return _accepted(folder)
 
 
@@ -117,9 +118,8 @@ def _run(reader: BundleReader, folder: Path, root: bytes, now: datetime, seen: i
     except BadVersionNumberError as error:
         offered = _version(reader.read(f"{METADATA}/timestamp.json", _LIMIT))
         if offered < seen:
-            msg = (
-                f"{reader.path.name} is older than what this device has seen: timestamp version {offered} after {seen}."
-            )
+            what = f"timestamp version {offered} after {seen}"
+            msg = f"{reader.path.name} is older than what this device has seen: {what}."
             raise RollbackError(msg) from error
         msg = f"{reader.path.name} mixes signed documents that do not belong together."
         raise SignatureError(msg) from error

@@ -95,7 +95,8 @@ def _verify(reader: BundleReader, state: Path, root: bytes | None, now: datetime
     floor = parse_time(record.time_floor) if record else now
     check_clock(now, floor, "that was the time when this device last looked at a bundle")
     seeds = _seeds(state)
-    refreshed = refresh(reader, anchor, seeds, max(now, floor))
+    seen = record.roles["timestamp"].version if record and "timestamp" in record.roles else 0
+    refreshed = refresh(reader, anchor, seeds, seen=seen, now=max(now, floor))
     if record is not None:
         check_versions(record, refreshed.roles)
     manifest_bytes, target = _manifest_bytes(reader, refreshed)
