@@ -61,17 +61,14 @@ def test_leftovers_of_a_killed_run_are_overwritten(trusted: Trusted, tmp_path: P
 
 
 def test_a_blob_with_other_bytes_is_not_kept(publisher: Publisher, state: Path, tmp_path: Path) -> None:
-    signed = publisher.signed(1)
+    signed, store = publisher.signed(1), tmp_path / "store"
     golden, model, _ = blobs(signed.manifest)
     bad = altered(signed.path, {blob_path(model.sha256): bytes(model.size)})
     with verify(bad, state, root=publisher.root, now=NOW) as trusted:
         with pytest.raises(DigestMismatchError, match=r"model\.onnx in .* is not what was signed") as caught:
-            fetch_blobs(trusted, [golden, model], tmp_path)
+            fetch_blobs(trusted, [golden, model], store)
         assert caught.value.exit_code == 6
-    assert (
-        set(everything(tmp_path)) & {f"{model.sha256[:2]}/{model.sha256}", f"{model.sha256[:2]}/{model.sha256}.part"}
-        == set()
-    )
+    assert set(everything(store)) == {f"{golden.sha256[:2]}/{golden.sha256}"}
 
 
 def test_only_what_the_manifest_names_is_fetched(trusted: Trusted, tmp_path: Path) -> None:
@@ -93,13 +90,13 @@ def test_too_little_space_is_said_before_anything_is_written(
 
 
 def test_a_disk_that_fills_up_in_the_middle(publisher: Publisher, state: Path, tmp_path: Path) -> None:
-    signed = publisher.signed(1, weights=bytes(300_000))
+    signed, store = publisher.signed(1, weights=bytes(300_000)), tmp_path / "store"
     golden, model, other = blobs(signed.manifest)
     with verify(signed.path, state, root=publisher.root, now=NOW) as trusted:
         with file_size_limit(100_000), pytest.raises(StorageError, match="disk is full"):
-            fetch_blobs(trusted, [golden, model, other], tmp_path)
-        assert set(everything(tmp_path)) == {f"{golden.sha256[:2]}/{golden.sha256}"}
-        assert len(fetch_blobs(trusted, [golden, model, other], tmp_path)) == 3, "the next run carries on"
+            fetch_blobs(trusted, [golden, model, other], store)
+        assert set(everything(store)) == {f"{golden.sha256[:2]}/{golden.sha256}"}
+        assert len(fetch_blobs(trusted, [golden, model, other], store)) == 3, "the next run carries on"
 
 
 def test_ctrl_c_leaves_no_half_blob(trusted: Trusted, tmp_path: Path) -> None:
@@ -107,8 +104,8 @@ def test_ctrl_c_leaves_no_half_blob(trusted: Trusted, tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch_blobs(trusted, blobs(trusted.manifest), tmp_path, on_progress=press)
-    assert everything(tmp_path) == {}
+        fetch_blobs(trusted, blobs(trusted.manifest), tmp_path / "store", on_progress=press)
+    assert everything(tmp_path / "store") == {}
 
 
 def test_memory_does_not_grow_with_the_blob(publisher: Publisher, state: Path, tmp_path: Path) -> None:

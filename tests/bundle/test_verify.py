@@ -5,7 +5,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from securesystemslib.signer import CryptoSigner
 from tests.bundle.publishers import NOW, Publisher, altered, everything, member_named, read_members
 from tests.bundle.test_layout import ESCAPES
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.ngclient import Updater
 
 from wherry.bundle.layout import blob_path, stored_target
 from wherry.bundle.pack import Bundle
@@ -159,14 +160,8 @@ def test_an_expired_root_document_says_when(publisher: Publisher, state: Path) -
 
 def test_a_clock_that_went_back_is_said_in_plain_words(publisher: Publisher, state: Path) -> None:
     signed = publisher.signed(1)
-    early = refused(
-        signed.path,
-        state,
-        ExpiredError,
-        "clock says 1970-01-01",
-        root=publisher.root,
-        now=datetime(1970, 1, 1, tzinfo=UTC),
-    )
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    early = refused(signed.path, state, ExpiredError, "clock says 1970-01-01", root=publisher.root, now=epoch)
     assert "Set the clock" in early.next_step
     check(signed.path, state, root=publisher.root, now=NOW + timedelta(days=30))
     refused(signed.path, state, ExpiredError, "last looked at a bundle", now=NOW + timedelta(days=28))
@@ -290,27 +285,72 @@ def test_a_manifest_under_another_name(publisher: Publisher, signed: SignedBundl
         "Harbour/1/manifest.json": TargetFile.from_data("Harbour/1/manifest.json", data, ["sha256"])
     }
     document.sign(load_signer(publisher.trust, "targets", root, None))
-    bad = resigned(publisher, made, document.to_bytes(), sha256_hex(data))
+    stored = {member_named(made, ".manifest.json"): None, stored_target("Harbour", 1, sha256_hex(data)): data}
+    bad = altered(resigned(publisher, made, document.to_bytes()), stored)
     refused(bad, state, BundleError, "missing or has another length", root=publisher.root)
 
 
-def resigned(publisher: Publisher, path: Path, targets: bytes, digest: str) -> Path:
+def resigned(publisher: Publisher, path: Path, targets: bytes) -> Path:
     """Put another targets document into a bundle, with snapshot and timestamp to match."""
     members, root = read_members(path), read_root(publisher.trust)
-    snapshot = Metadata[Snapshot].from_bytes(members["tuf/metadata/2.snapshot.json"])
-    snapshot.signed.meta["targets.json"] = MetaFile.from_data(2, targets, ["sha256"])
+    name = member_named(path, "targets.json")
+    version = int(Path(name).name.partition(".")[0])
+    snapshot = Metadata[Snapshot].from_bytes(members[f"tuf/metadata/{version}.snapshot.json"])
+    snapshot.signed.meta["targets.json"] = MetaFile.from_data(version, targets, ["sha256"])
     snapshot.sign(load_signer(publisher.trust, "snapshot", root, None))
     stamp = Metadata[Timestamp].from_bytes(members["tuf/metadata/timestamp.json"])
-    stamp.signed.snapshot_meta = MetaFile.from_data(2, snapshot.to_bytes(), ["sha256"])
+    stamp.signed.snapshot_meta = MetaFile.from_data(version, snapshot.to_bytes(), ["sha256"])
     stamp.sign(load_signer(publisher.trust, "timestamp", root, None))
     changes: dict[str, bytes | None] = {
-        "tuf/metadata/2.targets.json": targets,
-        "tuf/metadata/2.snapshot.json": snapshot.to_bytes(),
+        name: targets,
+        f"tuf/metadata/{version}.snapshot.json": snapshot.to_bytes(),
         "tuf/metadata/timestamp.json": stamp.to_bytes(),
-        member_named(path, ".manifest.json"): None,
-        stored_target("Harbour", 1, digest): members["manifest.json"],
     }
     return altered(path, changes)
+
+
+@pytest.mark.parametrize(
+    ("custom", "accepted"), [(None, True), ({"signed_at": "soon"}, False), ({"signed_at": 7}, True)]
+)
+def test_targets_written_by_another_tool(
+    publisher: Publisher, signed: SignedBundle, state: Path, custom: dict[str, object] | None, accepted: bool
+) -> None:
+    document = Metadata[Targets].from_bytes(read_members(signed.path)["tuf/metadata/1.targets.json"])
+    target = document.signed.targets["EmberEye/1/manifest.json"]
+    target.unrecognized_fields = {} if custom is None else {"custom": custom}
+    document.sign(load_signer(publisher.trust, "targets", read_root(publisher.trust), None))
+    path = resigned(publisher, signed.path, document.to_bytes())
+    if accepted:
+        assert check(path, state, root=publisher.root).manifest == signed.manifest
+    else:
+        refused(path, state, BundleError, "time of signing, 'soon'", root=publisher.root)
+
+
+def test_versions_that_contradict_each_other(publisher: Publisher, signed: SignedBundle, state: Path) -> None:
+    members, root = read_members(signed.path), read_root(publisher.trust)
+    data = members["tuf/metadata/1.snapshot.json"]
+    stamp = Metadata[Timestamp].from_bytes(members["tuf/metadata/timestamp.json"])
+    stamp.signed.snapshot_meta = MetaFile.from_data(2, data, ["sha256"])
+    stamp.sign(load_signer(publisher.trust, "timestamp", root, None))
+    changes = {"tuf/metadata/timestamp.json": stamp.to_bytes(), "tuf/metadata/2.snapshot.json": data}
+    refused(altered(signed.path, changes), state, SignatureError, "do not belong together", root=publisher.root)
+
+
+def test_an_expired_bundle_with_a_damaged_document(publisher: Publisher, signed: SignedBundle, state: Path) -> None:
+    bad = altered(signed.path, {"tuf/metadata/1.targets.json": b"nonsense"})
+    refused(bad, state, ExpiredError, "expired on 2031", root=publisher.root, now=NOW + timedelta(days=200))
+
+
+def test_whatever_tufs_parser_raises_is_a_refusal(
+    publisher: Publisher, signed: SignedBundle, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No input is known that gets past its own narrowing; the device shall not depend on that."""
+
+    def stumble(updater: Updater) -> None:
+        raise KeyError("meta")
+
+    monkeypatch.setattr(Updater, "refresh", stumble)
+    refused(signed.path, state, BundleError, "a signed document cannot be read", root=publisher.root)
 
 
 def test_an_older_release_is_refused_once_a_newer_one_was_installed(publisher: Publisher, state: Path) -> None:

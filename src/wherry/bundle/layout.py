@@ -49,7 +49,10 @@ def parse_stored_target(name: str) -> tuple[str, int, str] | None:
 def blobs(manifest: Manifest) -> tuple[FileRef, ...]:
     """Return every blob that the manifest names, each digest once: the golden set and the variants' files."""
     files = [manifest.golden, *(file for entry in manifest.entries for file in entry.variant.files)]
-    return tuple({file.sha256: file for file in files}.values())
+    first: dict[str, FileRef] = {}
+    for file in files:
+        first.setdefault(file.sha256, file)
+    return tuple(first.values())
 
 
 def member_sizes(manifest: Manifest, manifest_sha256: str, manifest_size: int) -> dict[str, int]:

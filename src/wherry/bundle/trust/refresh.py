@@ -7,7 +7,7 @@ before everything has been accepted. What was accepted comes back as bytes.
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -154,25 +154,19 @@ def _accepted(folder: Path) -> Refreshed:
 
 def _expired(reader: BundleReader, folder: Path, now: datetime) -> ExpiredError:
     """Say which document expired when; its signature was checked before its expiry."""
-    name = reader.path.name
-    root = folder / "root.json"
-    if root.exists():
-        expires = Metadata[Root].from_bytes(root.read_bytes()).signed.expires
-        if expires <= now:
-            return ExpiredError(f"The publisher's root document expired on {expires:%Y-%m-%d}.")
-    for member in reader.names():
-        if member.startswith(f"{METADATA}/") and not member.endswith("root.json"):
-            expires = _expiry(reader.read(member, _LIMIT), now)
-            if expires <= now:
-                return ExpiredError(f"The signature of {name} expired on {expires:%Y-%m-%d}.")
-    return ExpiredError(f"The signature of {name} has expired.")
+    root = Metadata[Root].from_bytes((folder / "root.json").read_bytes()).signed.expires
+    if root <= now:
+        return ExpiredError(f"The publisher's root document expired on {root:%Y-%m-%d}.")
+    names = [name for name in reader.names() if name.startswith(f"{METADATA}/") and not name.endswith("root.json")]
+    expires = min((_expiry(reader.read(name, _LIMIT), now) for name in names), default=now)
+    return ExpiredError(f"The signature of {reader.path.name} expired on {expires:%Y-%m-%d}.")
 
 
 def _expiry(data: bytes, now: datetime) -> datetime:
     try:
         document: Metadata[Any] = Metadata.from_bytes(data)
     except (RepositoryError, ValueError):
-        return now + timedelta(days=1)
+        return now
     expires: datetime = document.signed.expires
     return expires.astimezone(UTC)
 
