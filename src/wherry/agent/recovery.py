@@ -37,8 +37,7 @@ def start(layout: Layout, config: DeviceConfig, on_event: OnEvent | None = None)
     machine = Machine(layout, config, transaction, on_event)
     found, way = machine.state, TABLE[machine.state].otherwise
     what = _put_right(machine, way)
-    if way is not Way.NOTHING or repaired:
-        _sweep(machine)
+    _sweep(machine)
     repaired += _repair_view(machine)
     for sentence in repaired:
         machine.journal.note("repaired", why=sentence)
@@ -117,8 +116,9 @@ def _repair_view(machine: Machine) -> list[str]:
 def _sweep(machine: Machine) -> None:
     """Remove what was being written when the power went; partly fetched blobs stay, as they are carried on with."""
     layout = machine.layout
-    for folder in (layout.state, layout.models, layout.backups, layout.root, layout.trust):
-        for path in folder.glob(".*.part"):
+    places = (layout.root.glob, layout.state.glob, layout.backups.glob, layout.models.rglob, layout.trust.rglob)
+    for look in places:
+        for path in look(".*.part"):
             with suppress(OSError):
                 path.unlink()
     for path in layout.releases.glob("*/.*.part"):
