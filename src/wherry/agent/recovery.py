@@ -38,11 +38,12 @@ def start(layout: Layout, config: DeviceConfig, on_event: OnEvent | None = None)
     found, way = machine.state, TABLE[machine.state].otherwise
     what = _put_right(machine, way)
     _sweep(machine)
-    repaired += _repair_view(machine)
+    problems = _repair_view(machine, repaired)
     for sentence in repaired:
         machine.journal.note("repaired", why=sentence)
     live = machine.pointer().current
-    return machine, Recovery(found=found, way=way, what=what, live=live, repaired=tuple(repaired))
+    recovery = Recovery(found=found, way=way, what=what, live=live, repaired=tuple(repaired), problems=tuple(problems))
+    return machine, recovery
 
 
 def _put_right(machine: Machine, way: Way) -> str:
@@ -101,8 +102,8 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _repair_view(machine: Machine) -> list[str]:
-    """Publish the live release again if the view does not show it."""
+def _repair_view(machine: Machine, repaired: list[str]) -> list[str]:
+    """Publish the live release again if the view does not show it, and return why that is not possible."""
     live = machine.pointer().current
     if live is None or is_intact(machine.layout, live):
         return []
@@ -110,7 +111,8 @@ def _repair_view(machine: Machine) -> list[str]:
         publish(machine.layout, machine.config.product, open_release(machine.folder(live)))
     except WherryError as error:
         return [f"The published files are not those of {live}, and could not be put right: {error.message}"]
-    return [f"The published files were not those of {live} and were put right."]
+    repaired.append(f"The published files were not those of {live} and were put right.")
+    return []
 
 
 def _sweep(machine: Machine) -> None:
