@@ -32,7 +32,7 @@ def entry(target: str, engine: str) -> ManifestEntry:
         version_digest="0" * 64,
         target=Target.parse(target),
         engine=engine,
-        files=(FileRef.of(f"model.{target.split('-')[0]}", b"x"),),
+        files=(FileRef.of(f"model.{target.split('-', maxsplit=1)[0]}", b"x"),),
         batch=None,
         receipt=Receipt(created_at="", source="", tools={}, requested={}, effective={}),
     )

@@ -1,6 +1,5 @@
 """A publisher that packs and signs real bundles of null-engine variants, and devices to install them on."""
 
-import sys
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -178,11 +177,9 @@ class Device:
         return {path.name: path.read_bytes() for path in sorted((self.root / "models").rglob("*")) if path.is_file()}
 
     def init(self, *, health: bool = False, restart: bool = False, **settings: object) -> DeviceConfig:
-        look = f"import sys,pathlib; sys.exit(pathlib.Path({str(self.healthy)!r}).read_text() != 'yes')"
-        note = f"import os; open({str(self.restarts)!r}, 'a').write(os.environ['WHERRY_MODEL'] + chr(10))"
         hooks = Hooks(
-            health=(sys.executable, "-S", "-c", look) if health else None,
-            restart=(sys.executable, "-S", "-c", note) if restart else None,
+            health=("grep", "-q", "yes", str(self.healthy)) if health else None,
+            restart=("sh", "-c", f'echo "$WHERRY_MODEL" >> {self.restarts}') if restart else None,
         )
         self.healthy.write_text("yes")
         defaults = {"hooks": hooks, "probation_s": 0.0, "probe_interval_s": 0.05}

@@ -77,7 +77,7 @@ def _look(
     pointer = read_pointer(layout) or Pointer()
     transaction = read_transaction(layout)
     if recovery is not None:
-        problems += [sentence for sentence in recovery.repaired if "could not be" in sentence]
+        problems += recovery.problems
     release = _open(layout, config, pointer.current, problems)
     refused = {key: one for key, one in Refusals(layout.refusals).all().items() if one.reason}
     seen = DeviceStatus(

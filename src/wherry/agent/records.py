@@ -117,6 +117,8 @@ class Recovery:
     live: str | None
     repaired: tuple[str, ...] = ()
     """What else was put right, one sentence each."""
+    problems: tuple[str, ...] = ()
+    """What could not be put right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

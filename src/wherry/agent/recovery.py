@@ -37,13 +37,13 @@ def start(layout: Layout, config: DeviceConfig, on_event: OnEvent | None = None)
     machine = Machine(layout, config, transaction, on_event)
     found, way = machine.state, TABLE[machine.state].otherwise
     what = _put_right(machine, way)
-    if way is not Way.NOTHING or repaired:
-        _sweep(machine)
-    repaired += _repair_view(machine)
+    _sweep(machine)
+    problems = _repair_view(machine, repaired)
     for sentence in repaired:
         machine.journal.note("repaired", why=sentence)
     live = machine.pointer().current
-    return machine, Recovery(found=found, way=way, what=what, live=live, repaired=tuple(repaired))
+    recovery = Recovery(found=found, way=way, what=what, live=live, repaired=tuple(repaired), problems=tuple(problems))
+    return machine, recovery
 
 
 def _put_right(machine: Machine, way: Way) -> str:
@@ -102,8 +102,8 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _repair_view(machine: Machine) -> list[str]:
-    """Publish the live release again if the view does not show it."""
+def _repair_view(machine: Machine, repaired: list[str]) -> list[str]:
+    """Publish the live release again if the view does not show it, and return why that is not possible."""
     live = machine.pointer().current
     if live is None or is_intact(machine.layout, live):
         return []
@@ -111,14 +111,16 @@ def _repair_view(machine: Machine) -> list[str]:
         publish(machine.layout, machine.config.product, open_release(machine.folder(live)))
     except WherryError as error:
         return [f"The published files are not those of {live}, and could not be put right: {error.message}"]
-    return [f"The published files were not those of {live} and were put right."]
+    repaired.append(f"The published files were not those of {live} and were put right.")
+    return []
 
 
 def _sweep(machine: Machine) -> None:
     """Remove what was being written when the power went; partly fetched blobs stay, as they are carried on with."""
     layout = machine.layout
-    for folder in (layout.state, layout.models, layout.backups, layout.root, layout.trust):
-        for path in folder.glob(".*.part"):
+    places = (layout.root.glob, layout.state.glob, layout.backups.glob, layout.models.rglob, layout.trust.rglob)
+    for look in places:
+        for path in look(".*.part"):
             with suppress(OSError):
                 path.unlink()
     for path in layout.releases.glob("*/.*.part"):
