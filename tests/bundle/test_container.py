@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.bundle.publishers import write_members
 
+from tests.bundle.publishers import write_members
 from wherry.bundle.archive import Source, write_archive
 from wherry.bundle.container import open_bundle
 from wherry.bundle.layout import MAX_MEMBERS

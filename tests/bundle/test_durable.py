@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.bundle.publishers import everything
 
+from tests.bundle.publishers import everything
 from wherry.bundle import durable
 from wherry.core.errors import BusyError, StorageError
 

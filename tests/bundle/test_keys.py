@@ -4,9 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.bundle.publishers import NOW, everything
 from tuf.api.metadata import Metadata, Root
 
+from tests.bundle.publishers import NOW, everything
 from wherry.bundle.trust.keys import (
     ROLES,
     init_keys,

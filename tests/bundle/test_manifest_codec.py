@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.bundle.publishers import Publisher
 
+from tests.bundle.publishers import Publisher
 from wherry.core.codec import from_json, to_json
 from wherry.core.digest import FileRef
 from wherry.core.errors import DocumentError

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.bundle.publishers import Publisher, everything, make_report, make_variant
 
+from tests.bundle.publishers import Publisher, everything, make_report, make_variant
 from wherry.bundle.companions import companions
 from wherry.bundle.layout import blob_path, blobs
 from wherry.bundle.pack import BundleDraft, PackEntry, pack

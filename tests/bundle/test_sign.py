@@ -6,10 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.bundle.publishers import NOW, Publisher, everything, read_members
-from tests.bundle.test_durable import file_size_limit
 from tuf.api.metadata import Metadata, Targets
 
+from tests.bundle.publishers import NOW, Publisher, everything, read_members
+from tests.bundle.test_durable import file_size_limit
 from wherry.bundle.durable import locked
 from wherry.bundle.layout import blob_path, blobs
 from wherry.bundle.trust.keys import init_keys, key_path

@@ -5,8 +5,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.bundle.publishers import NOW, Publisher, everything
 
+from tests.bundle.publishers import NOW, Publisher, everything
 from wherry.bundle.container import ZipBundle
 from wherry.bundle.layout import blobs
 from wherry.bundle.release import write_release

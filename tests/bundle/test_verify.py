@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from tests.bundle.publishers import NOW, Publisher, altered, everything, member_named, read_members
-from tests.bundle.test_layout import ESCAPES
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater
 
+from tests.bundle.publishers import NOW, Publisher, altered, everything, member_named, read_members
+from tests.bundle.test_layout import ESCAPES
 from wherry.bundle.layout import blob_path, stored_target
 from wherry.bundle.pack import Bundle
 from wherry.bundle.trust.highwater import read_record

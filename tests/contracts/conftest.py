@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tests.contracts.small_program import ALL, capture, requests
 
+from tests.contracts.small_program import ALL, capture, requests
 from wherry.export.request import ExportOutcome
 from wherry.export.run import export_all
 from wherry.jobs.child import run_in_child

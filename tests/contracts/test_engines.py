@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.contracts.small_program import ALL, RAW, SPEC
 
+from tests.contracts.small_program import ALL, RAW, SPEC
 from wherry.core.errors import BadInputError, EngineError, NotFoundError, ToolchainMissingError
 from wherry.core.model import ModelSpec, TensorSpec
 from wherry.core.variant import Variant

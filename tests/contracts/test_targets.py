@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.contracts.small_program import ALL, RAW, SPEC, requests
 
+from tests.contracts.small_program import ALL, RAW, SPEC, requests
 from wherry.core.codec import from_json, to_json
 from wherry.core.model import ModelSpec, TensorSpec
 from wherry.core.variant import Target, Variant

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.jobs.child_functions import Answer, Ask
 
+from tests.jobs.child_functions import Answer, Ask
 from wherry.core.errors import (
     ChildError,
     DocumentError,

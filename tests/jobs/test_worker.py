@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.jobs.child_functions import Answer, Ask
 
+from tests.jobs.child_functions import Answer, Ask
 from wherry.core.codec import from_json, to_json
 from wherry.core.errors import UsageError
 from wherry.jobs.worker import ERROR_FILE, RESULT_FILE, SPEC_FILE, Failure, find_function, work

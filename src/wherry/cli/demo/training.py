@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
 
 from wherry.checkpoint.opening import load_into, open_checkpoint
 from wherry.cli.demo.world import MODEL, World
@@ -19,6 +19,9 @@ from wherry.train.lineage import lineage
 from wherry.train.recipes import digits
 from wherry.train.run import RESULT, EpochRecord, RoundData, TrainResult, train
 
+if TYPE_CHECKING:
+    from torch import nn
+
 SEED = 7
 
 
@@ -28,7 +31,7 @@ class Trained:
 
     number: int
     checkpoint: Path
-    network: Callable[[], nn.Module]
+    network: "Callable[[], nn.Module]"
     spec: ModelSpec
     lineage: Lineage
     metrics: dict[str, float]
