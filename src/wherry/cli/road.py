@@ -14,10 +14,12 @@ from wherry.cli.options import (
     Quiet,
     Ref,
     RegistryPath,
+    TreeProduct,
     Trust,
     Who,
     Why,
     actor,
+    refresh_tree,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def export(
     ref: Ref,
     target: TargetNames = None,
     everything: Annotated[bool, typer.Option("--all", help="Every target that is ready here.")] = False,
+    product: TreeProduct = "",
     calibration: Annotated[Path | None, typer.Option(help="Examples for int8: .npz with `raw` and `labels`.")] = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
@@ -87,6 +90,7 @@ def export(
             calibration_source=str(calibration or ""),
             on_event=lambda name, state: console.print(f"{name}: {state}", highlight=False),
         )
+        refresh_tree(opened, ref, product)
     emit(outcomes, [export_table(outcomes)], as_json=as_json, quiet=quiet)
     failed = [outcome.target.name for outcome in outcomes if outcome.variant is None]
     if failed:
@@ -180,7 +184,9 @@ def bundle(
     ref: Ref,
     product: Product,
     why: Why,
-    out: Annotated[Path, typer.Option(help="Folder for the signed bundle.")] = Path("bundles"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the signed bundle; by default the version's packages in the tree.")
+    ] = None,
     expires_days: Annotated[int, typer.Option(help="Days until the bundle's signatures expire.", min=1)] = 90,
     trust: Trust = DEFAULT_TRUST,
     who: Who = None,

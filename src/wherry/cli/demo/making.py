@@ -10,7 +10,7 @@ from wherry.cli.road import bench_table, choice_lines, export_table, proof_table
 from wherry.core.errors import ProofRefusedError
 from wherry.core.variant import Target
 from wherry.proof.record import Examples
-from wherry.registry import Registry
+from wherry.registry import Registry, tree
 
 if TYPE_CHECKING:
     from wherry.cli.demo.training import Trained
@@ -94,6 +94,8 @@ def export(world: World, versions: "Sequence[Version]", trained: "Sequence[Train
     with world.step("export", title) as numbers, Registry.open(world.registry) as registry:
         for version, targets in plans:
             numbers[f"v{version.number}"] = export_one(world, registry, version, targets, trained[1])
+        folder = tree.refresh(registry, MODEL, world.product)
+        world.say(f"People find it all with ls: {folder}")
 
 
 def export_one(

@@ -38,8 +38,8 @@ def demo(
     world.document["reused"] = world.reused
     world.document["folder"] = str(world.folder)
     rows = [
-        ("registry", world.registry, "versions, variants, proofs, history; try `ls -R models`"),
-        ("bundles", world.bundles, "signed releases, one file for every device"),
+        ("registry", world.registry, "versions, variants, proofs, history"),
+        ("files", world.registry / "models", "the same for people: weights, exports, signed packages"),
         ("keys", world.trust, "the publisher's keys; private"),
         ("device", world.device, f"models/{product}.* is what the application reads"),
     ]

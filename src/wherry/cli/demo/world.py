@@ -46,11 +46,6 @@ class World:
         return self.folder / "trust"
 
     @property
-    def bundles(self) -> Path:
-        """Folder of the signed bundles."""
-        return self.folder / "bundles"
-
-    @property
     def device(self) -> Path:
         """Root folder of the device."""
         return self.folder / "device"
