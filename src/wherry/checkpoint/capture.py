@@ -5,6 +5,7 @@ mode. Where the sources of the network lay on this machine is taken out of the g
 torch give the same bytes.
 """
 
+import contextlib
 import io
 import os
 import platform
@@ -160,6 +161,7 @@ def _write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         msg = f"{path} cannot be written: {error.strerror or error}."
         raise StorageError(msg) from error

@@ -1,8 +1,10 @@
 """The files of a run: written in one step, read without executing anything."""
 
+import contextlib
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,14 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         msg = f"{path} cannot be written: {error.strerror or error}."
         raise StorageError(msg) from error
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> str:
-    """Write tensors and plain values with `torch.save` and return the file's sha256.
+    """Write tensors and plain values with `torch.save` and return the file's sha256; equal states give equal bytes.
 
     Raises:
         StorageError: it cannot be written.
@@ -39,7 +42,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> str:
     import torch
 
     buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
+    torch.save(_interned(dict(state)), buffer)
     data = buffer.getvalue()
     write_bytes(path, data)
     return hashlib.sha256(data).hexdigest()
@@ -69,3 +72,14 @@ def read_state(path: Path) -> tuple[dict[str, Any], str]:
         msg = f"{path} holds no weights by name."
         raise CheckpointError(msg, next_step="Give a checkpoint that this training wrote, or a plain state_dict.")
     return state, hashlib.sha256(data).hexdigest()
+
+
+def _interned(value: Any) -> Any:
+    """Return `value` with equal texts as one object: `torch.save` writes a repeated object as a reference to the first."""
+    if isinstance(value, str):
+        return sys.intern(str(value))
+    if isinstance(value, dict):
+        return {_interned(key): _interned(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_interned(item) for item in value] if isinstance(value, list) else tuple(map(_interned, value))
+    return value

@@ -47,7 +47,8 @@ def run(job: Job) -> Iterator[Epoch]:
     for _ in range(job.done, job.epochs):
         with torch.no_grad():
             net.bias.add_((goal - net.bias) * job.settings["step"])
-        loss = float(nn.functional.cross_entropy(net.bias.expand(len(job.examples), -1), _labels(job.examples.labels)))
+        logits = net.bias.detach().expand(len(job.examples), -1)
+        loss = float(nn.functional.cross_entropy(logits, _labels(job.examples.labels)))
         yield Epoch(loss=loss, accuracy=_accuracy(net, job), weights=net.state_dict(), state={})
 
 
