@@ -18,15 +18,14 @@ from wherry.core.digest import FileRef
 from wherry.core.errors import ChildError, NotFoundError, ProofRefusedError, SpecMismatchError
 from wherry.core.model import Event, Lineage, ModelSpec, Version, VersionDraft, VersionRef, check_name
 from wherry.core.report import Choice, Measurement, Report
-from wherry.core.variant import Target, Variant
+from wherry.core.variant import CalibrationManifest, Target, Variant
 
 if TYPE_CHECKING:
     from torch import nn
 
     from wherry.bundle.pack import Bundle
     from wherry.bundle.trust.sign import SignedBundle
-    from wherry.export.calibration import CalibrationSet
-    from wherry.export.run import ExportOutcome
+    from wherry.export.request import ExportOutcome
     from wherry.proof.choose import Constraints
     from wherry.proof.record import Examples
     from wherry.registry import Registry
@@ -112,7 +111,8 @@ def export(
     ref: str,
     targets: Sequence[Target],
     *,
-    calibration: "CalibrationSet | None" = None,
+    calibration: "Examples | None" = None,
+    calibration_source: str = "",
     on_event: Callable[[str, str], None] | None = None,
 ) -> "list[ExportOutcome]":
     """Build each target in a child process of its own, side by side; one that fails loses nothing of the others.
@@ -120,18 +120,37 @@ def export(
     Args:
         registry: where the version is and the variants go.
         ref: `NAME@v2` or `NAME@alias`.
-        targets: what to build; one that another needs is built as well.
-        calibration: examples for int8 targets.
+        targets: what to build; what another one starts from is built as well.
+        calibration: real examples for int8 targets; none of them may be among those that the proof uses.
+        calibration_source: where they come from, for the reader of a receipt.
         on_event: told a target's name and its new state.
 
     Raises:
         NotFoundError: an unknown version or format.
+        BadInputError: the calibration examples do not fit, or overlap with the evaluation set.
     """
-    from wherry.export.run import export_all, plan
+    from wherry.export.request import ExportRequest
+    from wherry.export.run import export_all
+    from wherry.jobs.child import run_in_child
 
     version = registry.version(ref)
-    requests = plan(version, targets, program=registry.blob_path(version.program.sha256), calibration=calibration)
-    outcomes = export_all(requests, cache=registry.root / "cache" / "exports", parallel=_PARALLEL, on_event=on_event)
+    calibrated = None if calibration is None else _calibrate(registry, version, calibration, calibration_source)
+    requests = [
+        ExportRequest(
+            model=version.model,
+            version=version.number,
+            version_digest=version.digest,
+            spec=version.spec,
+            target=target,
+            program=str(registry.blob_path(version.program.sha256)),
+            program_sha256=version.program.sha256,
+            calibration=None if calibrated is None else str(calibrated[0]),
+            calibration_manifest=None if calibrated is None else calibrated[1],
+        )
+        for target in targets
+    ]
+    cache = registry.root / "cache" / "exports"
+    outcomes = export_all(requests, cache=cache, run=run_in_child, parallel=_PARALLEL, on_event=on_event)
     for outcome in outcomes:
         if outcome.variant is not None and outcome.folder is not None:
             for file in outcome.variant.files:
@@ -318,6 +337,22 @@ def proven_variant(registry: "Registry", version: Version, target: str | None) -
         msg = f"{target} of {version.name} has no passed proof, so it is not served."
         raise ProofRefusedError(msg, next_step=f"Run `wherry prove {version.name} --target {target}`.")
     return variant
+
+
+def _calibrate(
+    registry: "Registry", version: Version, examples: "Examples", source: str
+) -> tuple[Path, CalibrationManifest]:
+    from wherry.export.calibration import calibration_from_arrays, check_disjoint
+    from wherry.proof.golden import GoldenSet
+
+    for file in (version.golden, version.evaluation):
+        if file is not None:
+            check_disjoint(examples.raw, GoldenSet.from_bytes(registry.read(file.sha256)).raw)
+    folder = registry.root / "cache" / "calibration"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{version.model}-v{version.number}.npz"
+    labels = () if examples.labels is None else examples.labels
+    return path, calibration_from_arrays(examples.raw, labels, version.spec.class_names, source, path)
 
 
 def _check_task(reason: str | None) -> None:

@@ -86,7 +86,7 @@ def capture(
         sha256=sha256_hex(data),
         size=len(data),
         architecture=architecture_digest(program),
-        tools={"torch": torch.__version__, "python": platform.python_version()},
+        tools={"torch": str(torch.__version__), "python": platform.python_version()},
         max_abs=worst,
     )
 

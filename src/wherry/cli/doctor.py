@@ -19,7 +19,7 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Say what this machine has, which engines and targets work, and how to get the rest."""
     from wherry.agent.probe import detect
     from wherry.cli.output import emit, table
-    from wherry.export.run import describe_targets
+    from wherry.export.listing import describe_targets
     from wherry.runtime.engines import ENGINES, engine_class
 
     profile = detect()
@@ -29,7 +29,7 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
         (name, kind.version() or "-", kind.unsupported() or "ready", "" if kind.version() else kind.install_hint())
         for name, kind in engines.items()
     ]
-    target_rows = [(row.target, "ready" if row.installed else row.reason) for row in targets]
+    target_rows = [(row.name, "ready" if row.installed else row.reason) for row in targets]
     machine = (
         f"{profile.os} {profile.arch}, {profile.cpu}, {profile.cores} cores, {profile.memory_bytes / 2**30:.0f} GiB"
     )

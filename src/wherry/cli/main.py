@@ -57,8 +57,7 @@ def run(words: list[str]) -> int:
     except WherryError as error:
         return _report(error, words)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("wherry: stopped. Nothing is lost: run the same command again to carry on.", err=True)
-        return _INTERRUPTED
+        return _stopped()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing to flush to
         return 0
@@ -66,7 +65,14 @@ def run(words: list[str]) -> int:
         if hasattr(error, "format_message"):
             return _report(UsageError(str(error.format_message())), words)
         return _bug(error, words)
+    if result == _INTERRUPTED:
+        return _stopped()
     return result if isinstance(result, int) else 0
+
+
+def _stopped() -> int:
+    typer.echo("wherry: stopped. Nothing is lost: run the same command again to carry on.", err=True)
+    return _INTERRUPTED
 
 
 def _report(error: WherryError, words: list[str]) -> int:

@@ -31,6 +31,8 @@ class DeviceProfile:
     accelerators: tuple[Accelerator, ...] = ()
     runtimes: dict[str, str] = field(default_factory=dict)
     """Engines that can be opened here, with their versions: `{"onnxruntime": "1.31.1"}`."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """What a deployment profile may require by version: `{"cuda": "12.2"}`, `{"macos": "14.1"}`."""
 
     @property
     def device_types(self) -> tuple[DeviceType, ...]:

@@ -116,7 +116,7 @@ def install(world: World, bundles: Sequence[Path]) -> int:
             product=world.product,
             root_key=root_bytes(world.trust),
             hooks=Hooks(restart=_words(world, "restart", port), health=_words(world, "healthy", port)),
-            probation_s=1.0,
+            probation_s=1.5,
             keep=3,
         )
         profile = detect()

@@ -104,7 +104,7 @@ def _live(world: World) -> dict[str, Any]:
     now = status(world.device)
     models = sorted(path for path in (world.device / "models").iterdir() if path.is_file())
     files = {path.name: sha256_hex(path.read_bytes()) for path in models}
-    return {"name": f"v{now.version} (release {now.release})", "files": files}
+    return {"name": f"v{now.version} (release {now.number})", "files": files}
 
 
 def _back_to_first(world: World, registry: Registry) -> dict[str, Any]:
