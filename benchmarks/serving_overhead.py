@@ -31,7 +31,7 @@ import psutil
 
 from wherry.core.model import ModelSpec, TensorSpec
 from wherry.runtime.engines import engine_class
-from wherry.runtime.engines.null import CONTENT
+from wherry.runtime.interface import NULL_CONTENT
 from wherry.serving.model import ServedModel
 from wherry.serving.server import serve
 
@@ -42,7 +42,7 @@ HEADER = "Inference-Header-Content-Length"
 def model(folder: Path, elements: int) -> ServedModel:
     """The null model, one row of `elements` numbers in and 64 out."""
     main = folder / "null.bin"
-    main.write_bytes(CONTENT)
+    main.write_bytes(NULL_CONTENT)
     spec = ModelSpec(
         task="null",
         inputs=(TensorSpec(name="x", dtype="float32", shape=("batch", elements)),),

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -29,7 +29,10 @@ AFFINE_SPEC = ModelSpec(
 
 
 class AffineEngine(Engine):
-    """`x @ weight + bias` and its best class, from an .npz; takes `seconds` for each execution."""
+    """`x @ weight + bias` and its best class, from an .npz.
+
+    Where a file `.hold` lies beside it, an execution makes a file `.begun` and waits until `.hold` is gone.
+    """
 
     name = "affine"
     module = None
@@ -38,13 +41,14 @@ class AffineEngine(Engine):
     def _load(self, path: Path) -> None:
         self.path = path
         with np.load(path) as file:
-            self.weight, self.bias, self.seconds = file["weight"], file["bias"], float(file["seconds"])
+            self.weight, self.bias = file["weight"], file["bias"]
             time.sleep(float(file["load_seconds"]))
 
     def _infer(self, inputs: Tensors) -> Tensors:
         x = inputs["x"]
-        if self.seconds:
-            time.sleep(self.seconds)
+        if self.path.with_suffix(".hold").exists():
+            self.path.with_suffix(".begun").touch()
+            wait_until(lambda: not self.path.with_suffix(".hold").exists(), 30)
         if (x == POISON).any():
             raise ArithmeticError("poison")
         logits = x @ self.weight + self.bias
@@ -104,18 +108,18 @@ def expected(path: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return logits
 
 
-def write_affine(path: Path, *, seed: int = 0, seconds: float = 0.0, load_seconds: float = 0.0) -> Path:
+def write_affine(path: Path, *, seed: int = 0, load_seconds: float = 0.0) -> Path:
     """Write the weights of an affine model."""
     rng = np.random.default_rng(seed)
     weight = rng.normal(size=(FEATURES, CLASSES)).astype(np.float32)
     bias = rng.normal(size=CLASSES).astype(np.float32)
-    np.savez(path, weight=weight, bias=bias, seconds=seconds, load_seconds=load_seconds)
+    np.savez(path, weight=weight, bias=bias, load_seconds=load_seconds)
     return path
 
 
 def affine_model(folder: Path, **changes: Any) -> ServedModel:
-    """An affine model in `folder`; `changes` are fields of `ServedModel`, or `seed`, `seconds` and `load_seconds`."""
-    how = {key: changes.pop(key) for key in ("seed", "seconds", "load_seconds") if key in changes}
+    """An affine model in `folder`; `changes` are fields of `ServedModel`, or `seed` and `load_seconds`."""
+    how = {key: changes.pop(key) for key in ("seed", "load_seconds") if key in changes}
     fields: dict[str, Any] = {"name": "affine", "version": 1, "spec": AFFINE_SPEC, "engine": "affine"} | changes
     main = fields.setdefault("main", folder / f"{fields['name']}-{fields['version']}.npz")
     if not main.exists() and main.parent.is_dir():
@@ -145,6 +149,33 @@ def gate_engine(folder: Path, *, batch: int | None = None) -> GateEngine:
     main = folder / "gate.bin"
     main.touch()
     return GateEngine(main, echo_spec("float32"), batch=batch)
+
+
+class Held:
+    """The affine model at `main` is held from the first request in the block to the end of it, or until `release`."""
+
+    def __init__(self, main: Path) -> None:
+        self._hold, self._begun = main.with_suffix(".hold"), main.with_suffix(".begun")
+
+    def __enter__(self) -> Self:
+        self.hold()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def hold(self) -> None:
+        """Hold the next execution."""
+        self._begun.unlink(missing_ok=True)
+        self._hold.touch()
+
+    def wait(self) -> None:
+        """Wait until an execution has begun."""
+        wait_until(self._begun.exists)
+
+    def release(self) -> None:
+        """Let it go on."""
+        self._hold.unlink(missing_ok=True)
 
 
 def wait_until(what: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -1,4 +1,4 @@
-"""Serves an affine model in a process of its own: `python -m tests.serving.serve_affine FOLDER SECONDS [PORT]`."""
+"""Serves an affine model in a process of its own: `python -m tests.serving.serve_affine FOLDER`."""
 
 import sys
 from pathlib import Path
@@ -15,6 +15,4 @@ def announce(url: str) -> None:
 
 if __name__ == "__main__":
     register()
-    folder, seconds, port = Path(sys.argv[1]), float(sys.argv[2]), int((*sys.argv, "0")[3])
-    model = affine_model(folder, seconds=seconds)
-    serve([model], port=port, max_queue=4, max_batch=1, on_ready=announce)
+    serve([affine_model(Path(sys.argv[1]))], port=0, max_queue=4, max_batch=1, on_ready=announce)

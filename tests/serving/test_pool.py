@@ -122,6 +122,7 @@ def test_the_self_test_is_the_proof(tmp_path: Path) -> None:
     run(pool, scene)
 
 
+@pytest.mark.slow
 def test_what_fails_its_self_test_never_answers(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     bad = with_golden(tmp_path, honest=False)
@@ -139,7 +140,7 @@ def test_what_fails_its_self_test_never_answers(tmp_path: Path) -> None:
             assert "did not pass its self-test" in response.json()["error"]
         refused = client.post("/v2/models/affine/infer", json=GOOD)
         assert refused.status_code == 503
-        assert refused.headers["Retry-After"] == "1"
+        assert "Retry-After" not in refused.headers
         index = {entry["name"]: entry for entry in client.post("/v2/repository/index").json()}
         assert index["affine"]["state"] == "UNAVAILABLE"
         assert "output_mismatch" in index["affine"]["reason"]
@@ -152,6 +153,7 @@ def test_what_fails_its_self_test_never_answers(tmp_path: Path) -> None:
         assert client.get("/v2/health/ready").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_background_server_says_why_it_does_not_come_up(tmp_path: Path) -> None:
     with pytest.raises(ProofRefusedError, match="self-test"), BackgroundServer([with_golden(tmp_path, honest=False)]):
         pass
@@ -167,9 +169,10 @@ def test_a_background_server_says_why_it_does_not_come_up(tmp_path: Path) -> Non
         pass
 
 
+@pytest.mark.slow
 def test_what_cannot_run_a_batch_does_not_come_up(tmp_path: Path) -> None:
     broken = affine_model(tmp_path)
-    np.savez(broken.main, weight=np.zeros((9, 9)), bias=np.zeros(1), seconds=0.0, load_seconds=0.0)
+    np.savez(broken.main, weight=np.zeros((9, 9)), bias=np.zeros(1), load_seconds=0.0)
     closed = len(AffineEngine.closed)
     with pytest.raises(EngineError, match="failed while running"), BackgroundServer([broken]):
         pass
@@ -248,6 +251,7 @@ def test_a_surprise_while_opening_is_a_reason(tmp_path: Path, monkeypatch: pytes
     run(pool, scene)
 
 
+@pytest.mark.slow
 def test_a_slow_load_blocks_nobody(tmp_path: Path) -> None:
     slow = affine_model(tmp_path, load_seconds=1.0)
     with BackgroundServer([slow]) as server, httpx.Client(base_url=server.url) as client:

@@ -9,7 +9,7 @@ import tritonclient.http as triton
 
 from tests.serving.affine import echo_model, echo_spec
 from wherry.runtime.engines import engine_class
-from wherry.runtime.engines.null import CONTENT
+from wherry.runtime.interface import NULL_CONTENT
 from wherry.serving.model import ServedModel
 from wherry.serving.server import BackgroundServer
 
@@ -37,7 +37,7 @@ def onnx_model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
 
 
 def test_over_http_and_in_process_are_the_same(onnx_model: ServedModel, tmp_path: Path) -> None:
-    (tmp_path / "null.bin").write_bytes(CONTENT)
+    (tmp_path / "null.bin").write_bytes(NULL_CONTENT)
     null = ServedModel(
         name="null", version=1, spec=echo_spec("float32"), engine="null", main=tmp_path / "null.bin", batch=2
     )

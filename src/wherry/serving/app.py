@@ -1,6 +1,6 @@
 """The ASGI application: the V2 Open Inference Protocol over HTTP, and Prometheus metrics.
 
-Endpoints and codes follow the protocol to the letter, so that stock clients work; see `docs/formats.md`.
+Endpoints, bodies and codes follow the protocol to the letter, so that stock clients of Triton and KServe work.
 """
 
 import asyncio

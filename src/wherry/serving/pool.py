@@ -67,9 +67,10 @@ class Entry:
             return self._batcher
         if self.unloaded:
             raise unknown_model(self.model.name, str(self.model.version))
-        why = self.reason or "it is loading"
-        msg = f"Model '{self.model.name}' version {self.model.version} is not ready: {why}"
-        raise RefusedRequestError(msg, headers={"Retry-After": "1"})
+        title = f"Model '{self.model.name}' version {self.model.version}"
+        if self.state is State.LOADING:
+            raise RefusedRequestError(f"{title} is not ready: it is loading.", headers={"Retry-After": "1"})
+        raise RefusedRequestError(f"{title} is not ready: {self.reason}")
 
     def swap(self, batcher: Batcher | None) -> Batcher | None:
         """Point at another batcher; the old one finishes what it has and then frees its engine. Return the old one."""
@@ -205,14 +206,12 @@ class Pool:
 
     async def start(self) -> None:
         """Open each model in turn; one that cannot be opened is unavailable, with the reason."""
-        for entry in self.entries():
-            async with self._locks[entry.model.name]:
-                try:
-                    entry.swap(await self._open(entry))
-                except WherryError as error:
-                    entry.fail(error)
-                    _LOG.error("%s is not served: %s", entry.model.title, error.message)
-        self.loaded.set()
+        try:
+            for entry in self.entries():
+                async with self._locks[entry.model.name]:
+                    await self._try(entry)
+        finally:
+            self.loaded.set()
 
     async def load(self, name: str) -> None:
         """Open a model again from disk, all its versions, and swap; those that answer do so until then.
@@ -259,6 +258,13 @@ class Pool:
         self._retire([entry.swap(None) for entry in self.entries()])
         for batcher in self._retired:
             await asyncio.to_thread(batcher.join, timeout_s)
+
+    async def _try(self, entry: Entry) -> None:
+        try:
+            entry.swap(await self._open(entry))
+        except WherryError as error:
+            entry.fail(error)
+            _LOG.error("%s is not served: %s", entry.model.title, error.message)
 
     async def _open(self, entry: Entry) -> Batcher:
         if not entry.ready:
