@@ -14,7 +14,7 @@ from pathlib import Path
 
 TOTAL_GATE = 90
 CORE_GATE = 100
-PLATFORM_SKIP = re.compile(r"needs (Linux|Windows|macOS|POSIX|a GPU|an unprivileged user)\b")
+PLATFORM_SKIP = re.compile(r"needs (Linux|Windows|macOS|POSIX|a GPU|an unprivileged user|a second file system)\b")
 SKIP_LINE = re.compile(r"SKIPPED \[([0-9]+)\] (.*)")
 CLOSING_LINE = re.compile(r"(=+ )?(\d+ \w+|no tests ran)\b.* in [0-9.]+s\b.*")
 

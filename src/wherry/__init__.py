@@ -4,25 +4,27 @@ The road, one word for each thing, and each step only reachable from the one bef
 
     checkpoint -> version -> variants -> proof -> bundle -> device -> serving
 
-    with wherry.Registry.open(Path("registry")) as registry:
-        version, _ = wherry.register(registry, submission, who="ana", why="first training")
-        wherry.export(registry, version.name, [wherry.Target.parse("onnx-fp32")])
-        wherry.prove(registry, version.name)
-        signed = wherry.bundle(registry, version.name, shipment)
-    wherry.install(Path("/opt/embereye"), signed.path)
+    from wherry import Registry, Target, agent, delivery
 
-Open `wherry.delivery` first: it is the whole road of the training site in reading order. Importing this package
-imports nothing heavy; each name below is loaded when it is first used.
+    with Registry.open(Path("registry")) as registry:
+        version, _ = delivery.register(registry, submission, who="ana", why="first training")
+        delivery.export(registry, version.name, [Target.parse("onnx-fp32")])
+        delivery.prove(registry, version.name)
+        signed = delivery.bundle(registry, version.name, shipment)
+    agent.install(Path("/opt/embereye"), signed.path)
+
+Open `wherry.delivery` first: it is the training site's half of the road in reading order; `wherry.agent` is the
+device's half. Each verb of the command line is a function of the same name there. Importing this package imports
+nothing heavy; each name below is loaded when it is first used.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wherry.agent import detect, history, init_device, install, status, verify
     from wherry.core.errors import WherryError
     from wherry.core.variant import Target
-    from wherry.delivery import Shipment, Submission, bench, bundle, choose, export, promote, prove, register
+    from wherry.delivery import Shipment, Submission
     from wherry.proof.record import Examples
     from wherry.registry import Registry
 
@@ -33,42 +35,9 @@ _HOMES = {
     "Submission": "wherry.delivery",
     "Target": "wherry.core.variant",
     "WherryError": "wherry.core.errors",
-    "bench": "wherry.delivery",
-    "bundle": "wherry.delivery",
-    "choose": "wherry.delivery",
-    "detect": "wherry.agent",
-    "export": "wherry.delivery",
-    "history": "wherry.agent",
-    "init_device": "wherry.agent",
-    "install": "wherry.agent",
-    "promote": "wherry.delivery",
-    "prove": "wherry.delivery",
-    "register": "wherry.delivery",
-    "status": "wherry.agent",
-    "verify": "wherry.agent",
 }
 
-__all__ = [
-    "Examples",
-    "Registry",
-    "Shipment",
-    "Submission",
-    "Target",
-    "WherryError",
-    "bench",
-    "bundle",
-    "choose",
-    "detect",
-    "export",
-    "history",
-    "init_device",
-    "install",
-    "promote",
-    "prove",
-    "register",
-    "status",
-    "verify",
-]
+__all__ = ["Examples", "Registry", "Shipment", "Submission", "Target", "WherryError"]
 
 
 def __getattr__(name: str) -> object:

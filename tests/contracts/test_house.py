@@ -123,7 +123,8 @@ def test_every_entry_of_a_table_names_something_that_is_there(folder: Path, tabl
         module, _, attribute = entry.partition(":")
         path = SOURCE.joinpath(*module.split(".")[1:]).with_suffix(".py")
         assert path in TREES, f"{key}: {entry} has no file"
-        defined = {getattr(node, "name", None) for node in TREES[path].body}
+        assigned = {getattr(name, "id", None) for node in TREES[path].body for name in getattr(node, "targets", ())}
+        defined = {getattr(node, "name", None) for node in TREES[path].body} | assigned
         assert attribute in defined, f"{key}: {relative(path)} does not define {attribute}"
 
 
@@ -131,8 +132,12 @@ def test_every_entry_of_a_table_names_something_that_is_there(folder: Path, tabl
 def test_every_file_of_a_family_is_in_its_table(folder: Path, table: dict[str, str]) -> None:
     named = {entry.partition(":")[0].rpartition(".")[2] for entry in table.values()}
     assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == named
-    interfaces = [folder / "interface.py", folder.parent / "interface.py"]
-    assert any(path in TREES for path in interfaces), "a family has its interface one level up"
+
+
+@pytest.mark.parametrize(("folder", "table"), FAMILIES)
+def test_a_family_has_its_interface_one_level_up(folder: Path, table: dict[str, str]) -> None:
+    names = {"interface.py", f"{folder.name.removesuffix('s')}.py"}
+    assert any(folder.parent / name in TREES for name in names), f"none of {sorted(names)} in {folder.parent.name}/"
 
 
 def test_a_room_that_is_there_is_a_layer_that_must_be_there() -> None:

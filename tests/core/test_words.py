@@ -11,7 +11,7 @@ from wherry.core.device import Accelerator, DeviceProfile
 from wherry.core.digest import FileRef, check_sha256, sha256_hex, short
 from wherry.core.errors import BadInputError, UsageError
 from wherry.core.manifest import Manifest, ManifestEntry
-from wherry.core.model import Lineage, ModelSpec, Version, VersionRef, check_alias, check_name
+from wherry.core.model import Lineage, ModelSpec, Version, VersionDraft, VersionRef, check_alias, check_name
 from wherry.core.report import Report, Tolerance, Verdict
 from wherry.core.variant import PRECISIONS, Receipt, Target, Variant
 
@@ -169,24 +169,36 @@ REPORT = Report(
 )
 
 
+VERSION = Version(
+    model="fire-detector",
+    number=2,
+    semantic_version="1.1.0",
+    created_at="2026-01-01T00:00:00+00:00",
+    spec=SPEC,
+    program=FileRef.of("program.pt2", b"program"),
+    checkpoint=(FILE, FileRef.of("notes.txt", b"notes")),
+    golden=FileRef.of("golden.npz", b"golden"),
+    lineage=LINEAGE,
+    metrics={},
+    architecture="c",
+    tools={},
+    digest="",
+)
+
+
 def test_a_version_is_named_as_it_is_written_on_a_command_line() -> None:
-    version = Version(
-        model="fire-detector",
-        number=2,
-        semantic_version="1.1.0",
-        created_at="2026-01-01T00:00:00+00:00",
-        spec=SPEC,
-        program=FILE,
-        checkpoint=(),
-        golden=FILE,
-        lineage=LINEAGE,
-        metrics={},
-        architecture="c",
-        tools={},
-        digest="",
-    )
-    assert version.name == "fire-detector@v2"
-    assert str(VersionRef.parse(version.name)) == version.name
+    assert VERSION.name == "fire-detector@v2"
+    assert str(VersionRef.parse(VERSION.name)) == VERSION.name
+
+
+def test_a_version_and_its_draft_name_all_their_files() -> None:
+    names = {field.name for field in dataclasses.fields(VersionDraft)}
+    draft = VersionDraft(**{name: getattr(VERSION, name) for name in names})
+    evaluation = FileRef.of("evaluation.npz", b"evaluation")
+    for document in (VERSION, draft):
+        expected = (document.program, *document.checkpoint, document.golden)
+        assert document.files == expected
+        assert dataclasses.replace(document, evaluation=evaluation).files == (*expected, evaluation)
 
 
 @pytest.mark.parametrize("verdict", Verdict)

@@ -10,9 +10,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.jobs.child_functions import Answer, Ask
 
-from wherry.core.errors import ChildError, DocumentError, SpecMismatchError, ToolchainMissingError, UsageError
+from tests.jobs.child_functions import Answer, Ask
+from wherry.core.errors import (
+    ChildError,
+    DocumentError,
+    SpecMismatchError,
+    StorageError,
+    ToolchainMissingError,
+    UsageError,
+)
 from wherry.jobs.child import run_in_child
 
 HERE = "tests.jobs.child_functions"
@@ -149,3 +156,9 @@ def test_an_answer_of_another_type_is_refused():
 def test_what_is_no_function_is_refused(name: str):
     with pytest.raises(UsageError, match="not a function of one annotated argument"):
         run_in_child(f"{HERE}:{name}", Ask(), Answer, timeout_s=60)
+
+
+def test_a_child_that_cannot_be_started_is_a_storage_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
+    with pytest.raises(StorageError, match="No child process could be started"):
+        run_in_child(f"{HERE}:answer", Ask(), Answer, timeout_s=60)

@@ -282,7 +282,7 @@ class OnlySometimes(SumAndMax):
         return "The driver is too old." if device == "gpu" else None
 
 
-@pytest.mark.parametrize("member", [NotInstalled, NestedNotInstalled, WithoutDistribution])
+@pytest.mark.parametrize("member", [NotInstalled, NestedNotInstalled])
 def test_a_runtime_that_is_not_installed_is_said_with_the_command(member: type[Engine], file: Path) -> None:
     assert member.version() is None
     assert member.unsupported() == f"The runtime {member.name} is not installed."
@@ -301,6 +301,11 @@ def test_the_version_is_that_of_the_distribution() -> None:
 
     assert Packaged.version() == msgspec.__version__
     assert Packaged.unsupported() is None
+
+
+def test_a_runtime_without_a_distribution_has_an_unknown_version() -> None:
+    assert WithoutDistribution.version() == "unknown"
+    assert WithoutDistribution.unsupported() is None
 
 
 def test_a_device_that_an_engine_cannot_use_is_refused_before_work_starts(file: Path) -> None:

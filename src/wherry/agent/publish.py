@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from wherry.agent.layout import Layout
 from wherry.agent.placing import place
+from wherry.bundle.companions import application_config
 from wherry.bundle.durable import atomic_write, fsync_dir, storage_errors
 from wherry.bundle.release import Release
 from wherry.core.codec import from_json, to_json
@@ -134,22 +135,14 @@ def describe(product: str, release: Release) -> dict[str, object]:
         (one for one in manifest.profiles if (one.target, one.device_type) == (variant.name, release.device)), None
     )
     names = published_names(product, variant)
-    return {
+    main = names[variant.files[0].path]
+    return application_config(manifest, release.entry, main, release.device) | {
         "schema": 1,
-        "product": product,
-        "model": manifest.model,
-        "version": manifest.version,
-        "semantic_version": manifest.semantic_version,
         "release": manifest.release,
         "release_folder": release.folder.name,
-        "model_file": names[variant.files[0].path],
         "files": [{"path": names[file.path], "size": file.size, "sha256": file.sha256} for file in variant.files],
-        "target": variant.name,
-        "engine": variant.engine,
-        "device": release.device,
         "optimization": profile.optimization if profile else "",
-        "batch": variant.batch,
-        "spec": manifest.spec,
+        "requires": profile.requires if profile else {},
         "metrics": manifest.metrics,
     }
 

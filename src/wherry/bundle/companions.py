@@ -4,7 +4,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from wherry.core.codec import to_builtins, to_json
-from wherry.core.manifest import DeploymentProfile, Manifest
+from wherry.core.device import DeviceType
+from wherry.core.manifest import DeploymentProfile, Manifest, ManifestEntry
 
 DEPLOYMENT_MANIFEST = "deployment_manifest.json"
 _DEVICES = {"cpu": "any processor", "gpu": "NVIDIA GPU", "mps": "Apple GPU"}
@@ -58,17 +59,29 @@ def config_name(profile: DeploymentProfile) -> str:
 def config(manifest: Manifest, profile: DeploymentProfile) -> dict[str, Any]:
     """Return what an application needs to run the profile's file."""
     entry = manifest.entry(profile.target)
+    found = {} if entry is None else application_config(manifest, entry, profile.model_file, profile.device_type)
+    return found | {"optimization": profile.optimization, "requires": profile.requires}
+
+
+def application_config(
+    manifest: Manifest, entry: ManifestEntry, model_file: str, device_type: DeviceType
+) -> dict[str, Any]:
+    """Return what an application needs to run a variant: the file, what goes in and comes out, what it means.
+
+    The same document stands in a bundle and, with facts about the installation, on a device.
+    """
     spec = manifest.spec
     return {
         "product": manifest.product,
-        "version": f"v{manifest.version}",
+        "model": manifest.model,
+        "version": manifest.version,
         "semantic_version": manifest.semantic_version,
-        "model_file": profile.model_file,
-        "device_type": profile.device_type,
-        "optimization": profile.optimization,
-        "requires": profile.requires,
-        "engine": entry.variant.engine if entry else None,
-        "precision": entry.variant.target.precision if entry else None,
+        "model_file": model_file,
+        "device_type": device_type,
+        "target": entry.variant.name,
+        "engine": entry.variant.engine,
+        "precision": entry.variant.target.precision,
+        "batch": entry.variant.batch,
         "task": spec.task,
         "inputs": to_builtins(spec.inputs),
         "outputs": to_builtins(spec.outputs),

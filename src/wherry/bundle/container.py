@@ -14,11 +14,10 @@ from typing import IO, Self, final
 
 from wherry.bundle import zipdirectory
 from wherry.bundle.durable import CHUNK, storage_error, storage_errors
-from wherry.bundle.layout import set_fault
+from wherry.bundle.layout import MAX_MEMBERS, MAX_PATH, set_fault
 from wherry.bundle.zipformat import Member
 from wherry.core.errors import BundleError, NotFoundError
 
-MAX_MEMBERS = zipdirectory.MAX_MEMBERS
 _LEFT_BY_FILE_MANAGERS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
@@ -187,8 +186,8 @@ class FolderBundle(BundleReader):
                 else:
                     msg = f"{self.path.name} is not a bundle: {name!r} is a link or a special file."
                     raise BundleError(msg)
-                if len(self._sizes) > MAX_MEMBERS:
-                    msg = f"{self.path.name} is not a bundle: it has more than {MAX_MEMBERS} files."
+                if len(self._sizes) > MAX_MEMBERS or len(name) > MAX_PATH:
+                    msg = f"{self.path.name} is not a bundle: it has too many files or too deep folders."
                     raise BundleError(msg)
 
     def _pieces(self, name: str, size: int) -> Iterator[bytes]:

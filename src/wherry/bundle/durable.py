@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from wherry.core.errors import StorageError
+from wherry.core.errors import BusyError, StorageError
 
 CHUNK = 1 << 20
 """Bytes copied at a time; memory stays constant whatever the size of a file."""
@@ -119,6 +119,38 @@ def _unique_part(path: Path) -> Path:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(descriptor)
     return Path(name)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path` during the block; the system lets go of it if the process dies.
+
+    Raises:
+        BusyError: another process, or another part of this one, holds it.
+        StorageError: the file cannot be made.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+    with file:
+        try:
+            _lock(file)
+        except OSError as error:
+            msg = f"Another process is at work: it holds {path}."
+            raise BusyError(msg) from error
+        yield
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Take the lock or raise OSError at once; closing the file gives it back."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager

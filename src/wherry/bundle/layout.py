@@ -13,7 +13,10 @@ from wherry.core.manifest import Manifest
 MANIFEST = "manifest.json"
 METADATA = "tuf/metadata"
 TARGETS = "tuf/targets"
-MAX_PATH = 200
+MAX_PATH = 240
+MAX_MEMBERS = 10_000
+MAX_MANIFEST = 4_000_000
+"""Bytes. A manifest with twenty variants has about 60 000."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(?<!\.)", re.ASCII)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9]|conin|conout|clock)(\..*)?", re.IGNORECASE)
@@ -46,7 +49,20 @@ def parse_stored_target(name: str) -> tuple[str, int, str] | None:
 def blobs(manifest: Manifest) -> tuple[FileRef, ...]:
     """Return every blob that the manifest names, each digest once: the golden set and the variants' files."""
     files = [manifest.golden, *(file for entry in manifest.entries for file in entry.variant.files)]
-    return tuple({file.sha256: file for file in files}.values())
+    first: dict[str, FileRef] = {}
+    for file in files:
+        first.setdefault(file.sha256, file)
+    return tuple(first.values())
+
+
+def member_sizes(manifest: Manifest, manifest_sha256: str, manifest_size: int) -> dict[str, int]:
+    """Return name and length of every member but TUF's own documents."""
+    sizes = {blob_path(file.sha256): file.size for file in blobs(manifest)}
+    sizes |= {file.path: file.size for file in manifest.companions}
+    sizes |= dict.fromkeys(
+        (MANIFEST, stored_target(manifest.product, manifest.release, manifest_sha256)), manifest_size
+    )
+    return sizes
 
 
 def path_fault(path: str) -> str | None:

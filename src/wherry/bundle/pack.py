@@ -9,9 +9,9 @@ from pathlib import Path
 
 from wherry.bundle.companions import companions
 from wherry.bundle.durable import CHUNK, atomic_write, fsync_dir, storage_errors, writing
-from wherry.bundle.layout import MANIFEST, blob_path, path_fault, set_fault
+from wherry.bundle.layout import MANIFEST, MAX_MANIFEST, MAX_MEMBERS, blob_path, member_sizes, path_fault, set_fault
 from wherry.core.codec import to_json
-from wherry.core.digest import FileRef
+from wherry.core.digest import FileRef, sha256_hex
 from wherry.core.errors import BadInputError, DigestMismatchError, NotFoundError, ProofRefusedError, RefusedError
 from wherry.core.manifest import DeploymentProfile, Manifest, ManifestEntry
 from wherry.core.model import Version, check_name
@@ -68,6 +68,7 @@ def pack(draft: BundleDraft, folder: Path) -> Bundle:
     _check_draft(draft)
     manifest, files = _manifest(draft)
     manifest_bytes = to_json(manifest)
+    _check_members(manifest, manifest_bytes)
     with _new_folder(folder) as work:
         for source, promised in _wanted(draft):
             _copy_blob(source, promised, work / blob_path(promised.sha256))
@@ -100,6 +101,17 @@ def _manifest(draft: BundleDraft) -> tuple[Manifest, dict[str, bytes]]:
     )
     files = companions(bare)
     return replace(bare, companions=tuple(FileRef.of(name, data) for name, data in files.items())), files
+
+
+def _check_members(manifest: Manifest, data: bytes) -> None:
+    """What cannot be read again on a device is not written."""
+    members = member_sizes(manifest, sha256_hex(data), len(data))
+    fault = set_fault(members)
+    if len(data) > MAX_MANIFEST or len(members) > MAX_MEMBERS // 2:
+        fault = f"{len(members)} files and a manifest of {len(data)} bytes are too much"
+    if fault is not None:
+        msg = f"The bundle cannot be packed: {fault}."
+        raise BadInputError(msg, next_step="Choose other names, or pack fewer variants.")
 
 
 def _check_draft(draft: BundleDraft) -> None:

@@ -5,7 +5,7 @@ import stat
 import struct
 from typing import IO
 
-from wherry.bundle.layout import MAX_PATH, set_fault
+from wherry.bundle.layout import MAX_MEMBERS, MAX_PATH, set_fault
 from wherry.bundle.zipformat import (
     CENTRAL,
     CENTRAL_SIGNATURE,
@@ -20,7 +20,6 @@ from wherry.bundle.zipformat import (
 )
 from wherry.core.errors import BundleError
 
-MAX_MEMBERS = 10_000
 _MAX_DIRECTORY = MAX_MEMBERS * (CENTRAL.size + MAX_PATH + 32)
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED = 0x1 | 0x40 | 0x2000

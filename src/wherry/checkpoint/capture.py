@@ -5,6 +5,7 @@ mode. Where the sources of the network lay on this machine is taken out of the g
 torch give the same bytes.
 """
 
+import contextlib
 import io
 import os
 import platform
@@ -86,7 +87,7 @@ def capture(
         sha256=sha256_hex(data),
         size=len(data),
         architecture=architecture_digest(program),
-        tools={"torch": torch.__version__, "python": platform.python_version()},
+        tools={"torch": str(torch.__version__), "python": platform.python_version()},
         max_abs=worst,
     )
 
@@ -160,6 +161,7 @@ def _write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         msg = f"{path} cannot be written: {error.strerror or error}."
         raise StorageError(msg) from error

@@ -76,13 +76,14 @@ def install(
 ) -> None:
     """Verify, choose, prove here, back up, switch, watch; the old release stays until the new one is healthy."""
     from wherry.agent import install as run_install
-    from wherry.cli.output import emit, progress_screen, table
+    from wherry.cli.output import emit, end_with, progress_screen, table
     from wherry.core.errors import HealthError
 
     console = progress_screen(quiet=quiet)
 
     def tell(event: "AgentEvent") -> None:
-        console.print(f"{event.state.value:>12}  {event.message}", highlight=False)
+        if event.kind == "entered" or event.message:
+            console.print(f"{event.state.value.lower():>12}  {event.message}".rstrip(), highlight=False)
 
     report = run_install(root, bundle, on_event=tell)
     parts: list[RenderableType] = [report.message]
@@ -90,9 +91,8 @@ def install(
         parts.append(table(("not", "because"), [(why.target, why.reason) for why in report.why_nots]))
     emit(report, parts, as_json=as_json, quiet=quiet)
     if report.outcome == "rolled_back":
-        raise HealthError(
-            report.message, next_step="`wherry device history` holds the reason; the old release is live."
-        )
+        step = "`wherry device history` holds the reason; the old release is live."
+        end_with(HealthError(report.message, next_step=step))
 
 
 @device.command()
@@ -113,13 +113,14 @@ def status(root: DeviceRoot, as_json: AsJson = False, quiet: Quiet = False) -> N
 def verify(root: DeviceRoot, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Check every byte of the live release and run its proof again."""
     from wherry.agent import verify as run_verify
-    from wherry.cli.output import emit
+    from wherry.cli.output import emit, end_with
     from wherry.core.errors import ProofRefusedError
 
     found = run_verify(root)
     emit(found, [found.message], as_json=as_json, quiet=quiet)
     if not found.passed:
-        raise ProofRefusedError(found.message, next_step="Install the release again, or `wherry device rollback`.")
+        step = "Install the release again, or `wherry device rollback`."
+        end_with(ProofRefusedError(found.message, next_step=step))
 
 
 @device.command()

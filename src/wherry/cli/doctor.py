@@ -1,8 +1,13 @@
 """The verb `doctor`: what this machine can do, and the exact command for what is missing."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from wherry.cli.options import AsJson, Quiet
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,7 +19,7 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Say what this machine has, which engines and targets work, and how to get the rest."""
     from wherry.agent.probe import detect
     from wherry.cli.output import emit, table
-    from wherry.export.run import describe_targets
+    from wherry.export.listing import describe_targets
     from wherry.runtime.engines import ENGINES, engine_class
 
     profile = detect()
@@ -24,11 +29,11 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
         (name, kind.version() or "-", kind.unsupported() or "ready", "" if kind.version() else kind.install_hint())
         for name, kind in engines.items()
     ]
-    target_rows = [(row.target, "ready" if row.installed else row.reason) for row in targets]
+    target_rows = [(row.name, "ready" if row.installed else row.reason) for row in targets]
     machine = (
         f"{profile.os} {profile.arch}, {profile.cpu}, {profile.cores} cores, {profile.memory_bytes / 2**30:.0f} GiB"
     )
-    parts = [
+    parts: list[RenderableType] = [
         machine,
         table(("engine", "version", "state", "how to get it"), engine_rows),
         table(("target", "state"), target_rows),

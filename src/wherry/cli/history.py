@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from wherry.cli.options import DEFAULT_REGISTRY, AsJson, Quiet, Ref, RegistryPath, Who, Why, actor
+from wherry.cli.options import (
+    DEFAULT_REGISTRY,
+    AsJson,
+    Quiet,
+    Ref,
+    RegistryPath,
+    TreeProduct,
+    Who,
+    Why,
+    actor,
+    refresh_tree,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,6 +30,7 @@ def promote(
     alias: Annotated[str, typer.Argument(help="The alias to move, such as current_best or production.")],
     why: Why,
     who: Who = None,
+    product: TreeProduct = "",
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -30,6 +42,7 @@ def promote(
 
     with Registry.open(registry, create=False) as opened:
         event = delivery.promote(opened, ref, alias, who=actor(who), why=why)
+        refresh_tree(opened, event.model, product)
     was = "nothing" if event.previous is None else f"v{event.previous}"
     line = f"{event.model}@{alias} is v{event.version} now (was {was})"
     emit(event, [line], as_json=as_json, quiet=quiet)
@@ -40,6 +53,7 @@ def rollback(
     why: Why,
     alias: Annotated[str, typer.Argument(help="The alias to move back.")] = "current_best",
     who: Who = None,
+    product: TreeProduct = "",
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -50,6 +64,7 @@ def rollback(
 
     with Registry.open(registry, create=False) as opened:
         event = opened.rollback(model, alias, who=actor(who), why=why)
+        refresh_tree(opened, model, product)
     line = f"{model}@{alias} is back on v{event.version} (was v{event.previous})"
     emit(event, [line], as_json=as_json, quiet=quiet)
 

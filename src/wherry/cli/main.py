@@ -57,8 +57,7 @@ def run(words: list[str]) -> int:
     except WherryError as error:
         return _report(error, words)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("wherry: stopped. Nothing is lost: run the same command again to carry on.", err=True)
-        return _INTERRUPTED
+        return _stopped()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing to flush to
         return 0
@@ -66,13 +65,21 @@ def run(words: list[str]) -> int:
         if hasattr(error, "format_message"):
             return _report(UsageError(str(error.format_message())), words)
         return _bug(error, words)
+    if result == _INTERRUPTED:
+        return _stopped()
     return result if isinstance(result, int) else 0
 
 
-def _report(error: WherryError, words: list[str]) -> int:
-    if "--json" in words:
-        from wherry.core.codec import to_json
+def _stopped() -> int:
+    typer.echo("wherry: stopped. Nothing is lost: run the same command again to carry on.", err=True)
+    return _INTERRUPTED
 
+
+def _report(error: WherryError, words: list[str]) -> int:
+    from wherry.cli.output import tell
+    from wherry.core.codec import to_json
+
+    if "--json" in words:
         document = {
             "kind": type(error).__name__,
             "message": error.message,
@@ -80,8 +87,7 @@ def _report(error: WherryError, words: list[str]) -> int:
             "exit_code": error.exit_code,
         }
         sys.stdout.write(to_json({"error": document}).decode())
-    typer.echo(f"wherry: {error.message}", err=True)
-    typer.echo(f"        {error.next_step}", err=True)
+    tell(error)
     return error.exit_code
 
 

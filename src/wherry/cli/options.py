@@ -1,9 +1,12 @@
 """Options that several verbs share, each written once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from wherry.registry import Registry
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and JSON, if asked).")]
@@ -15,6 +18,12 @@ Who = Annotated[str | None, typer.Option("--who", envvar="WHERRY_WHO", help="Who
 Why = Annotated[str, typer.Option("--why", help="Why; kept in the history for ever.")]
 Product = Annotated[
     str, typer.Option("--product", envvar="WHERRY_PRODUCT", help="What the files are called on a device.")
+]
+TreeProduct = Annotated[
+    str,
+    typer.Option(
+        "--product", envvar="WHERRY_PRODUCT", help="Product name in the readable tree; else the model's name."
+    ),
 ]
 Trust = Annotated[
     Path, typer.Option("--trust", envvar="WHERRY_TRUST", help="Folder of the publisher's keys and metadata.")
@@ -35,3 +44,11 @@ def actor(who: str | None) -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
+
+
+def refresh_tree(registry: "Registry", ref: str, product: str) -> None:
+    """Bring the readable tree of a model up to date; it is a view, and never the source of truth."""
+    from wherry.registry import tree
+
+    model = ref.partition("@")[0]
+    tree.refresh(registry, model, product or model)

@@ -1,14 +1,20 @@
 """Printing: exactly one JSON document, or text for people. Progress and logs go to standard error."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
 
 from wherry.core.codec import to_json
+from wherry.core.errors import WherryError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+
+_PAPER_WIDTH = 120
 
 
 def emit(result: object, text: "Iterable[RenderableType]", *, as_json: bool, quiet: bool) -> None:
@@ -21,18 +27,37 @@ def emit(result: object, text: "Iterable[RenderableType]", *, as_json: bool, qui
             console.print(part, highlight=False)
 
 
+def end_with(error: WherryError) -> NoReturn:
+    """End the command with the error's exit code after its result was printed: still one document."""
+    tell(error)
+    raise typer.Exit(error.exit_code)
+
+
+def tell(error: WherryError) -> None:
+    """Print what happened and the next step on standard error."""
+    typer.echo(f"wherry: {error.message}", err=True)
+    typer.echo(f"        {error.next_step}", err=True)
+
+
 def screen() -> "Console":
     """Return standard output as a console that honours NO_COLOR and the width of the terminal."""
     from rich.console import Console
 
-    return Console(soft_wrap=False)
+    return _console(Console())
 
 
 def progress_screen(*, quiet: bool) -> "Console":
     """Return standard error as a console."""
     from rich.console import Console
 
-    return Console(stderr=True, quiet=quiet)
+    return _console(Console(stderr=True, quiet=quiet))
+
+
+def _console(made: "Console") -> "Console":
+    """Give tables room where there is no terminal that sets the width."""
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _PAPER_WIDTH
+    return made
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> "Table":
@@ -49,11 +74,6 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str 
 def megabytes(size: int) -> str:
     """Return a size for people, in units of 10^6 bytes."""
     return f"{size / 1e6:.2f} MB"
-
-
-def milliseconds(value: float | None) -> str:
-    """Return a time for people."""
-    return "-" if value is None else f"{value:.3f} ms"
 
 
 def percent(value: float | None) -> str:

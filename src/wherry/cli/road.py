@@ -14,10 +14,12 @@ from wherry.cli.options import (
     Quiet,
     Ref,
     RegistryPath,
+    TreeProduct,
     Trust,
     Who,
     Why,
     actor,
+    refresh_tree,
 )
 
 if TYPE_CHECKING:
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
 
     from wherry.core.report import Choice, Measurement, Report
     from wherry.core.variant import Target
-    from wherry.export.calibration import CalibrationSet
-    from wherry.export.run import ExportOutcome
+    from wherry.export.request import ExportOutcome
 
 TargetNames = Annotated[
     list[str] | None, typer.Option("--target", "-t", help="A target such as onnx-int8; may be given several times.")
@@ -50,10 +51,10 @@ def add_to(app: typer.Typer) -> None:
 def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
     """List what can be built, and what is missing for the rest."""
     from wherry.cli.output import emit, table
-    from wherry.export.run import describe_targets
+    from wherry.export.listing import describe_targets
 
     rows = describe_targets()
-    cells = [(r.target, r.engine, r.needs or "program", "yes" if r.installed else "no", r.reason or "") for r in rows]
+    cells = [(r.name, r.engine, r.needs or "program", "yes" if r.installed else "no", r.reason or "") for r in rows]
     emit(
         rows,
         [table(("target", "runs on", "starts from", "ready", "what is missing"), cells)],
@@ -66,6 +67,7 @@ def export(
     ref: Ref,
     target: TargetNames = None,
     everything: Annotated[bool, typer.Option("--all", help="Every target that is ready here.")] = False,
+    product: TreeProduct = "",
     calibration: Annotated[Path | None, typer.Option(help="Examples for int8: .npz with `raw` and `labels`.")] = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
@@ -73,49 +75,41 @@ def export(
 ) -> None:
     """Build variants of a version, each in a child process."""
     from wherry import delivery
-    from wherry.cli.output import emit, progress_screen
+    from wherry.cli.documents import read_examples
+    from wherry.cli.output import emit, end_with, progress_screen
     from wherry.core.errors import RefusedError
     from wherry.registry import Registry
 
     console = progress_screen(quiet=quiet)
     with Registry.open(registry, create=False) as opened:
-        version = opened.version(ref)
-        calibrated = None if calibration is None else _calibration(opened.root, calibration, version.spec.class_names)
         outcomes = delivery.export(
             opened,
             ref,
-            _wanted(target, everything, with_calibration=calibrated is not None),
-            calibration=calibrated,
+            _wanted(target, everything, with_calibration=calibration is not None),
+            calibration=None if calibration is None else read_examples(calibration),
+            calibration_source=str(calibration or ""),
             on_event=lambda name, state: console.print(f"{name}: {state}", highlight=False),
         )
+        refresh_tree(opened, ref, product)
     emit(outcomes, [export_table(outcomes)], as_json=as_json, quiet=quiet)
     failed = [outcome.target.name for outcome in outcomes if outcome.variant is None]
     if failed:
         msg = f"{len(failed)} of {len(outcomes)} targets could not be built: {', '.join(failed)}."
-        raise RefusedError(msg, next_step="The others are in the registry; the table says what to do about these.")
+        end_with(RefusedError(msg, next_step="The others are in the registry; the table says what to do about these."))
 
 
 def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: bool) -> "list[Target]":
     from wherry.core.errors import UsageError
     from wherry.core.variant import Target
-    from wherry.export.run import describe_targets
+    from wherry.export.listing import describe_targets
 
     if everything:
-        ready = [row.target for row in describe_targets() if row.installed]
-        return [t for t in map(Target.parse, ready) if with_calibration or t.precision != "int8"]
+        rows = [row for row in describe_targets() if row.installed and row.format != "null"]
+        return [Target.parse(row.name) for row in rows if with_calibration or not row.calibrated]
     if not names:
         msg = "No target was named."
         raise UsageError(msg, next_step="Give --target NAME or --all; `wherry targets` lists them.")
     return [Target.parse(name) for name in names]
-
-
-def _calibration(root: Path, file: Path, class_names: Sequence[str]) -> "CalibrationSet":
-    from wherry.cli.documents import read_examples
-    from wherry.export.calibration import calibration_from_arrays
-
-    examples = read_examples(file)
-    folder = root / "cache" / "calibration"
-    return calibration_from_arrays(examples.raw, examples.labels, class_names, source=str(file), folder=folder)
 
 
 def prove(
@@ -127,7 +121,7 @@ def prove(
 ) -> None:
     """Run the golden set against variants; exit code 3 if one of them fails."""
     from wherry import delivery
-    from wherry.cli.output import emit
+    from wherry.cli.output import emit, end_with
     from wherry.core.errors import ProofRefusedError
     from wherry.registry import Registry
 
@@ -137,7 +131,7 @@ def prove(
     failed = [report for report in reports if not report.passed]
     if failed:
         msg = "; ".join(f"{report.target} failed its proof: {', '.join(report.reasons)}" for report in failed) + "."
-        raise ProofRefusedError(msg, next_step="Failed variants are left out of bundles; the others can ship.")
+        end_with(ProofRefusedError(msg, next_step="Failed variants are left out of bundles; the others can ship."))
 
 
 def bench(
@@ -172,7 +166,7 @@ def choose(
 ) -> None:
     """Say which variant this machine should use, and why the others lost."""
     from wherry import delivery
-    from wherry.cli.output import emit
+    from wherry.cli.output import emit, end_with
     from wherry.core.errors import GateRefusedError
     from wherry.proof.choose import Constraints
     from wherry.registry import Registry
@@ -183,14 +177,16 @@ def choose(
     emit(choice, choice_lines(choice), as_json=as_json, quiet=quiet)
     if choice.target is None:
         msg = "No proven variant keeps to the constraints."
-        raise GateRefusedError(msg, next_step="Loosen a constraint, or export further targets.")
+        end_with(GateRefusedError(msg, next_step="Loosen a constraint, or export further targets."))
 
 
 def bundle(
     ref: Ref,
     product: Product,
     why: Why,
-    out: Annotated[Path, typer.Option(help="Folder for the signed bundle.")] = Path("bundles"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the signed bundle; by default the version's packages in the tree.")
+    ] = None,
     expires_days: Annotated[int, typer.Option(help="Days until the bundle's signatures expire.", min=1)] = 90,
     trust: Trust = DEFAULT_TRUST,
     who: Who = None,
@@ -282,24 +278,21 @@ def proof_table(reports: "Sequence[Report]") -> "Table":
 
 def bench_table(measurements: "Sequence[Measurement]") -> "Table":
     """Return the measurements, for people."""
-    from wherry.cli.output import megabytes, milliseconds, table
+    from wherry.cli.output import table
 
     rows = [
         (
             m.target,
-            m.engine.engine,
-            milliseconds(m.p50_ms),
-            f"{m.ci95_ms[0]:.3f} - {m.ci95_ms[1]:.3f}",
-            milliseconds(m.p90_ms),
-            f"{m.throughput_per_s:.0f}/s",
-            milliseconds(m.load_ms),
-            megabytes(m.size_bytes),
-            m.samples,
+            f"{m.p50_ms:.3f}",
+            f"{m.ci95_ms[0]:.3f}-{m.ci95_ms[1]:.3f}",
+            "-" if m.p90_ms is None else f"{m.p90_ms:.3f}",
+            f"{m.throughput_per_s:.0f}",
+            f"{m.load_ms:.0f}",
+            f"{m.size_bytes / 1e6:.2f}",
         )
         for m in sorted(measurements, key=lambda m: m.p50_ms)
     ]
-    headings = ("variant", "engine", "median", "95 % interval", "p90", "rate", "load", "size", "calls")
-    return table(headings, rows)
+    return table(("variant", "median ms", "95 % interval", "p90 ms", "per s", "load ms", "MB"), rows)
 
 
 def choice_lines(choice: "Choice") -> "list[RenderableType]":

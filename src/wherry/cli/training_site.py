@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wherry.cli.options import DEFAULT_REGISTRY, AsJson, Quiet, Ref, RegistryPath, Who, Why, actor
+from wherry.cli.options import (
+    DEFAULT_REGISTRY,
+    AsJson,
+    Quiet,
+    Ref,
+    RegistryPath,
+    TreeProduct,
+    Who,
+    Why,
+    actor,
+    refresh_tree,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,6 +57,7 @@ def register(
     evaluation: Annotated[Path | None, typer.Option(help="Held-out examples with labels, .npz.")] = None,
     lineage: Annotated[Path | None, typer.Option(help="Lineage as JSON, from the training run.")] = None,
     who: Who = None,
+    product: TreeProduct = "",
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -67,6 +79,7 @@ def register(
     )
     with Registry.open(registry) as opened:
         version, new = delivery.register(opened, submission, who=actor(who), why=why)
+        refresh_tree(opened, model, product)
     line = f"{version.name} ({version.semantic_version}) {'registered' if new else 'was registered before'}"
     emit(version, [line], as_json=as_json, quiet=quiet)
 

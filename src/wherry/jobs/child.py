@@ -16,7 +16,7 @@ from typing import IO, TypeVar
 
 from wherry.core import errors
 from wherry.core.codec import from_json, to_json
-from wherry.core.errors import ChildError, WherryError
+from wherry.core.errors import ChildError, StorageError, WherryError
 from wherry.jobs.worker import ERROR_FILE, RESULT_FILE, SPEC_FILE, Failure
 
 T = TypeVar("T")
@@ -56,12 +56,12 @@ def run_in_child(
     Raises:
         ChildError: the child crashed, hung, took too much memory or was stopped; the message says which and holds
             the last line it printed.
+        StorageError: the child could not be started, as the disk is full or a limit of the system is reached.
         WherryError: what the function raised, with the same class, message and next step.
     """
     with tempfile.TemporaryDirectory(prefix="wherry-job-") as name:
         folder = Path(name)
-        (folder / SPEC_FILE).write_bytes(to_json(spec))
-        child = _Child(function, folder, on_log)
+        child = _start(function, spec, folder, on_log)
         try:
             child.wait(timeout_s, memory_bytes, stop)
         finally:
@@ -155,6 +155,15 @@ class _Child:
                 self._tail.append(line)
                 if self._on_log is not None:
                     self._on_log(line)
+
+
+def _start(function: str, spec: object, folder: Path, on_log: OnLog | None) -> _Child:
+    try:
+        (folder / SPEC_FILE).write_bytes(to_json(spec))
+        return _Child(function, folder, on_log)
+    except OSError as error:
+        msg = f"No child process could be started for {function}: {error.strerror or error}."
+        raise StorageError(msg) from error
 
 
 def _environment() -> dict[str, str]:

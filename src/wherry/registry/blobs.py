@@ -160,7 +160,8 @@ class BlobStore:
             if not self._intact(ref):
                 raise
             (self.folder / staged).unlink(missing_ok=True)
-        _sync_folder((self.folder / key).parent)
+        for parent in ((self.folder / key).parent, self.folder / "sha256"):
+            _sync_folder(parent)
 
     def _existing(self, sha256: str) -> str:
         key = _key(check_sha256(sha256))

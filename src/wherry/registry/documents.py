@@ -102,12 +102,6 @@ def measurements_of(connection: sa.Connection, variant: str) -> list[Measurement
     return _of_variant(connection, measurements, variant, Measurement)
 
 
-def newest_variant_id(connection: sa.Connection, model: str) -> int:
-    """Return a number that grows with every variant of the model."""
-    query = sa.select(sa.func.max(variants.c.id)).where(variants.c.model == model)
-    return connection.execute(query).scalar_one() or 0
-
-
 def _of_target(model: str, number: int, target: str) -> sa.Select[Any]:
     return (
         sa.select(variants.c.digest, variants.c.document)

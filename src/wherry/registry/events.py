@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 
@@ -12,6 +12,7 @@ from wherry.core.model import Event
 from wherry.registry.paper import check_limit, check_reason, read_back, write_down
 from wherry.registry.schema import events
 
+Kind: TypeAlias = Literal["registered", "alias_moved", "released"]
 UNDONE = "rollback_of"
 """Key in the details of an event that is a rollback: the `seq` of the event that it undid."""
 
@@ -40,7 +41,7 @@ def parse_instant(text: str) -> str:
         raise BadInputError(msg, next_step="Write it like 2026-11-17T14:03:00+00:00.") from error
 
 
-def draft(kind: Any, model: str, version: int, *, who: str, why: str, details: dict[str, Any] | None = None) -> Event:
+def draft(kind: Kind, model: str, version: int, *, who: str, why: str, details: dict[str, Any] | None = None) -> Event:
     """Return an event that has no `seq` yet.
 
     Raises:
@@ -102,12 +103,6 @@ def page(connection: sa.Connection, model: str | None, *, before: int | None, li
     if before is not None:
         query = query.where(events.c.seq < before)
     return [of_row(row) for row in connection.execute(query)]
-
-
-def newest(connection: sa.Connection, model: str) -> int:
-    """Return the `seq` of the model's newest event, 0 before the first."""
-    query = sa.select(sa.func.max(events.c.seq)).where(events.c.model == model)
-    return connection.execute(query).scalar_one() or 0
 
 
 def fold(history: Iterable[Event]) -> dict[tuple[str, str], int]:

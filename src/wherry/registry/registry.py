@@ -1,5 +1,6 @@
 """The registry: one object over the database and the blobs; every method is one transaction."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType, TracebackType
@@ -47,14 +48,19 @@ class Registry:
             msg = f"There is no registry in {root}."
             raise NotFoundError(msg, next_step="Register a version first, or name the folder of a registry.")
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            database = Database(root)
-            for name in ("cache", "models"):
-                (root / name).mkdir(exist_ok=True)
+            with ExitStack() as undo:
+                root.mkdir(parents=True, exist_ok=True)
+                # First, as it refuses a folder that is somebody else's before anything else is made in it.
+                database = Database(root)
+                undo.callback(database.close)
+                for name in ("cache", "models"):
+                    (root / name).mkdir(exist_ok=True)
+                opened = cls(root, database, BlobStore(root / "blobs"))
+                undo.pop_all()
+                return opened
         except OSError as error:
             msg = f"{root} cannot be used as the folder of a registry: {error.strerror}."
             raise StorageError(msg, next_step="Name a folder that can be written.") from error
-        return cls(root, database, BlobStore(root / "blobs"))
 
     def close(self) -> None:
         """Let go of the database; the object is of no use afterwards."""
@@ -305,11 +311,6 @@ class Registry:
             return documents.measurements_of(connection, variant_digest)
 
     # The whole
-
-    def stamp(self, model: str) -> tuple[int, int]:
-        """Return numbers that change whenever anything about the model is written, and at no other time."""
-        with self._database.read() as connection:
-            return events.newest(connection, model), documents.newest_variant_id(connection, model)
 
     def verify(self, *, deep: bool = False) -> list[str]:
         """Return one sentence for each thing that is not as it must be; an empty list is a sound registry.

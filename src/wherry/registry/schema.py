@@ -67,7 +67,6 @@ variants = Table(
     Column("document", Text, nullable=False, comment="core.variant.Variant as canonical JSON"),
     ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"], name="fk_variants_version"),
     Index("ix_variants_target", "model", "version", "target", "id"),
-    Index("ix_variants_model", "model", "id"),
     Index("ix_variants_digest", "digest"),
 )
 

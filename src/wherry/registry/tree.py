@@ -16,7 +16,7 @@ from wherry.core.digest import FileRef
 from wherry.core.model import Version, check_name
 from wherry.core.variant import Variant
 from wherry.registry.registry import Registry
-from wherry.registry.view import Plan, make
+from wherry.registry.view import Plan, alone, make
 
 _PAGE = 200
 
@@ -35,15 +35,15 @@ def refresh(registry: Registry, model: str, product: str) -> Path:
         NotFoundError: no such model, or a blob is missing.
         BadInputError: the product's name cannot be used, or somebody else's file is in the way; it is left alone.
         StorageError: the tree cannot be written.
+        BusyError: another process has been at it for too long.
     """
     check_name(product, "a product")
     folder = (registry.root / "models" / model).resolve()
-    while True:
-        # What was written meanwhile would otherwise be overwritten with an older view.
-        stamp = registry.stamp(model)
+    registry.versions(model, limit=1)
+    # The plan is made under the lock, so a slow process never puts an older view over a newer one.
+    with alone(folder):
         make(folder, _plan(registry, model, product, folder))
-        if registry.stamp(model) == stamp:
-            return folder
+    return folder
 
 
 def metadata(version: Version, product: str) -> dict[str, Any]:
@@ -67,6 +67,8 @@ def metadata(version: Version, product: str) -> dict[str, Any]:
 def _plan(registry: Registry, model: str, product: str, folder: Path) -> Plan:
     plan: Plan = {}
     mains: dict[int, str] = {}
+    # Read before the versions: an alias that moves meanwhile may point at one that was not there yet.
+    live = registry.aliases(model)
     before: int | None = None
     while page := registry.versions(model, before=before, limit=_PAGE):
         for version in page:
@@ -78,7 +80,7 @@ def _plan(registry: Registry, model: str, product: str, folder: Path) -> Plan:
             plan |= {name: registry.blob_path(ref.sha256).resolve() for name, ref in named.items()}
             plan[f"v{version.number}/metadata.json"] = to_json(metadata(version, product))
         before = page[-1].number
-    for alias, number in registry.aliases(model).items():
+    for alias, number in live.items():
         plan[f"{alias}{PurePosixPath(mains[number]).suffix}"] = folder / mains[number]
     return plan
 

@@ -3,21 +3,24 @@
 import filecmp
 import os
 import shutil
+import sqlite3
 import uuid
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from wherry.core.codec import from_json, to_json
-from wherry.core.errors import BadInputError, DocumentError, StorageError
+from wherry.core.errors import BadInputError, BusyError, DocumentError, StorageError
+from wherry.registry import database
 from wherry.registry.blobs import check_path
 
 Plan: TypeAlias = dict[str, Path | bytes]
 """Relative POSIX path -> the file it shows, or its content. Links to links come after what they point at."""
 INDEX = ".tree.json"
 """What earlier runs made: nothing else is ever replaced or removed."""
+LOCK = ".tree.lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,30 @@ class Index:
     schema: int = 1
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes and threads out of `folder`, making it first; a killed process lets go by dying.
+
+    Raises:
+        BusyError: another process has been in it for too long.
+        StorageError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).open("ab").close()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    # SQLite's lock on an empty file: the same on every system, and it queues.
+    lock = sqlite3.connect(folder / LOCK, isolation_level=None, timeout=database.BUSY_SECONDS)
+    with closing(lock):
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            msg = f"Another process has been writing the readable tree in {folder} for too long."
+            raise BusyError(msg) from error
+        yield
+
+
 def make(folder: Path, plan: Plan) -> None:
     """Make `folder` show the plan and remove what earlier runs made and the plan no longer holds.
 
@@ -36,7 +63,6 @@ def make(folder: Path, plan: Plan) -> None:
         StorageError: the folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         ours = _ours(folder)
         todo = {folder / path: shown for path, shown in plan.items() if not _shows(folder / path, shown)}
         for place in todo:
@@ -49,8 +75,7 @@ def make(folder: Path, plan: Plan) -> None:
         _remove(folder, ours - plan.keys())
         _record(folder, plan.keys())
     except OSError as error:
-        msg = f"The readable tree in {folder} cannot be written: {error.strerror}."
-        raise StorageError(msg) from error
+        raise _unwritable(folder, error) from error
 
 
 def _ours(folder: Path) -> set[str]:
@@ -117,3 +142,8 @@ def _remove(folder: Path, stale: set[str]) -> None:
             with suppress(OSError):  # not empty, or gone already
                 if parent.parts:
                     (folder / parent).rmdir()
+
+
+def _unwritable(folder: Path, error: OSError) -> StorageError:
+    msg = f"The readable tree in {folder} cannot be written: {error.strerror}."
+    return StorageError(msg)

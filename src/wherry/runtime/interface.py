@@ -5,13 +5,9 @@ names, dtypes and shapes of what goes in and comes out, fixed batch sizes, and t
 never casts silently: a tensor of the wrong dtype is refused.
 """
 
-import importlib
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, final
@@ -23,9 +19,12 @@ from wherry.core.device import DeviceType
 from wherry.core.errors import BadInputError, EngineError, ToolchainMissingError, WherryError
 from wherry.core.model import ModelSpec, TensorSpec
 from wherry.core.report import EngineInfo
+from wherry.runtime.installed import installed_version
 
 Array = NDArray[np.generic]
 Tensors = dict[str, Array]
+NULL_CONTENT = b"wherry null model 1\n"
+"""What the main file of a null variant begins with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,17 +88,7 @@ class Engine(ABC):
 
         A runtime that a vendor's image brings without a distribution has the version `unknown`.
         """
-        if cls.module is None:
-            return "built in"
-        try:
-            if importlib.util.find_spec(cls.module) is None:
-                return None
-        except (ModuleNotFoundError, ValueError):
-            return None
-        for name in cls.distributions or (cls.module,):
-            with suppress(metadata.PackageNotFoundError):
-                return metadata.version(name)
-        return "unknown"
+        return "built in" if cls.module is None else installed_version(cls.module, cls.distributions)
 
     @classmethod
     @final

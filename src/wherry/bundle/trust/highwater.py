@@ -91,9 +91,11 @@ def check_clock(now: datetime, floor: datetime, why: str) -> None:
 
 def check_versions(record: HighWater, seen: dict[str, RoleMark]) -> None:
     """Raise RollbackError if a role's version is lower than one that was seen under the same keys."""
-    for role, mark in record.roles.items():
-        now = seen[role]
-        if now.version < mark.version and (role == "root" or set(now.keyids) == set(mark.keyids)):
+    for role, now in seen.items():
+        mark = record.roles.get(role)
+        if mark is None or now.version >= mark.version:
+            continue
+        if role == "root" or set(now.keyids) == set(mark.keyids):
             what = f"{role} version {now.version} after {mark.version}"
             msg = f"The bundle is older than what this device has seen: {what}."
             raise RollbackError(msg)

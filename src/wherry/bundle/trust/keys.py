@@ -14,8 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
@@ -66,9 +64,13 @@ def init_keys(folder: Path, *, now: datetime | None = None, password: bytes | No
 
     Raises:
         RefusedError: there are keys already; they are not touched.
+        BadInputError: the password is empty.
         StorageError: the folder cannot be written.
     """
     _refuse_existing(folder)
+    if password == b"":
+        msg = "The password for the keys is empty."
+        raise BadInputError(msg, next_step="Give a password, or none at all to keep the keys unencrypted.")
     signers = {role: CryptoSigner(Ed25519PrivateKey.generate()) for role in ROLES}
     root = Root(expires=_in_days(now, ROOT_DAYS), consistent_snapshot=True)
     for role, signer in signers.items():
@@ -150,13 +152,24 @@ def read_root(folder: Path) -> Root:
         raise BadInputError(msg, next_step="Restore the trust folder from its backup.") from error
 
 
-def check_root_valid(folder: Path, root: Root, now: datetime) -> None:
-    """Raise ExpiredError if nothing signed under this root would be accepted any more."""
+def root_until(folder: Path, until: datetime, *, now: datetime, password: bytes | None) -> Root:
+    """Return the newest root document, renewed first if it would expire before `until` and its key is here.
+
+    Raises:
+        NotFoundError: there are no keys.
+        BadInputError: the root key cannot be opened.
+        ExpiredError: the root document has expired and its key was moved away.
+        StorageError: the folder cannot be written.
+    """
+    root = read_root(folder)
+    key = key_path(folder, "root")
+    if root.is_expired(until) and key.is_file():
+        renew_root(folder, now=now, password=password)
+        return read_root(folder)
     if root.is_expired(now):
-        msg = f"The root document in {folder} expired on {root.expires:%Y-%m-%d}."
-        raise ExpiredError(
-            msg, next_step="Renew it with `wherry.bundle.trust.keys.renew_root`; devices follow by themselves."
-        )
+        msg = f"The root document in {folder} expired on {root.expires:%Y-%m-%d}, and its key is not here to renew it."
+        raise ExpiredError(msg, next_step=f"Put {key} back and sign again; devices follow by themselves.")
+    return root
 
 
 def load_signer(folder: Path, role: str, root: Root, password: bytes | None) -> CryptoSigner:
@@ -211,8 +224,10 @@ def _root_versions(folder: Path) -> dict[int, Path]:
 def _write_private(path: Path, signer: CryptoSigner, password: bytes | None) -> None:
     data = signer.private_bytes
     if password is not None:
-        protection: KeySerializationEncryption = BestAvailableEncryption(password) if password else NoEncryption()
+        protection = BestAvailableEncryption(password)
         data = load_pem_private_key(data, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
+    with storage_errors(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with writing(path, mode=0o600) as file:
         file.write(data)
 

@@ -69,13 +69,14 @@ class _BundleUpdater(Updater):
         self._trusted_set.reference_time = now
 
 
-def refresh(reader: BundleReader, root: bytes, seeds: dict[str, bytes], now: datetime) -> Refreshed:
+def refresh(reader: BundleReader, root: bytes, seeds: dict[str, bytes], *, seen: int, now: datetime) -> Refreshed:
     """Check the bundle's metadata against a trusted root and what was accepted before.
 
     Args:
         reader: the bundle.
         root: trusted root document.
         seeds: timestamp, snapshot and targets accepted last, by file name; missing ones are allowed.
+        seen: highest timestamp version on record, 0 for none; used to tell an old bundle from a mixed one.
         now: time by which expiry is judged.
 
     Raises:
@@ -93,8 +94,20 @@ def refresh(reader: BundleReader, root: bytes, seeds: dict[str, bytes], now: dat
         folder = Path(scratch)
         for name, data in seeds.items():
             (folder / name).write_bytes(data)
-        _run(reader, folder, root, now, _version(seeds.get("timestamp.json")))
+        _run(reader, folder, root, now, max(seen, _version(seeds.get("timestamp.json"))))
         return _accepted(folder)
+
+
+def check_root_document(data: bytes) -> None:
+    """Raise SignatureError if this is not a root document signed by its own keys."""
+    try:
+        document = Metadata[Root].from_bytes(data)
+        document.signed.verify_delegate(Root.type, document.signed_bytes, document.signatures)
+    except (RepositoryError, ValueError) as error:
+        msg = "The root document that was given cannot be read, or is not signed by its own keys."
+        raise SignatureError(
+            msg, next_step="Get the publisher's root.json again; `wherry keys init` names it."
+        ) from error
 
 
 def _run(reader: BundleReader, folder: Path, root: bytes, now: datetime, seen: int) -> None:
@@ -105,9 +118,8 @@ def _run(reader: BundleReader, folder: Path, root: bytes, now: datetime, seen: i
     except BadVersionNumberError as error:
         offered = _version(reader.read(f"{METADATA}/timestamp.json", _LIMIT))
         if offered < seen:
-            msg = (
-                f"{reader.path.name} is older than what this device has seen: timestamp version {offered} after {seen}."
-            )
+            what = f"timestamp version {offered} after {seen}"
+            msg = f"{reader.path.name} is older than what this device has seen: {what}."
             raise RollbackError(msg) from error
         msg = f"{reader.path.name} mixes signed documents that do not belong together."
         raise SignatureError(msg) from error
@@ -142,25 +154,19 @@ def _accepted(folder: Path) -> Refreshed:
 
 def _expired(reader: BundleReader, folder: Path, now: datetime) -> ExpiredError:
     """Say which document expired when; its signature was checked before its expiry."""
-    name = reader.path.name
-    root = folder / "root.json"
-    if root.exists():
-        expires = Metadata[Root].from_bytes(root.read_bytes()).signed.expires
-        if expires <= now:
-            return ExpiredError(f"The publisher's root document expired on {expires:%Y-%m-%d}.")
-    for member in reader.names():
-        if member.startswith(f"{METADATA}/") and not member.endswith("root.json"):
-            expires = _expiry(reader.read(member, _LIMIT), now)
-            if expires <= now:
-                return ExpiredError(f"The signature of {name} expired on {expires:%Y-%m-%d}.")
-    return ExpiredError(f"The signature of {name} has expired.")
+    root = Metadata[Root].from_bytes((folder / "root.json").read_bytes()).signed.expires
+    if root <= now:
+        return ExpiredError(f"The publisher's root document expired on {root:%Y-%m-%d}.")
+    names = [name for name in reader.names() if name.startswith(f"{METADATA}/") and not name.endswith("root.json")]
+    expires = min((_expiry(reader.read(name, _LIMIT), now) for name in names), default=now)
+    return ExpiredError(f"The signature of {reader.path.name} expired on {expires:%Y-%m-%d}.")
 
 
 def _expiry(data: bytes, now: datetime) -> datetime:
     try:
         document: Metadata[Any] = Metadata.from_bytes(data)
     except (RepositoryError, ValueError):
-        return now.replace(year=now.year + 1)
+        return now
     expires: datetime = document.signed.expires
     return expires.astimezone(UTC)
 

@@ -13,10 +13,10 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from wherry.bundle.archive import Source, write_archive
-from wherry.bundle.durable import atomic_write, storage_errors, writing
+from wherry.bundle.durable import atomic_write, locked, storage_errors, writing
 from wherry.bundle.layout import MANIFEST, METADATA, blob_path, blobs, stored_target, target_path
 from wherry.bundle.pack import Bundle
-from wherry.bundle.trust.keys import check_root_valid, load_signer, metadata_folder, read_root, root_paths
+from wherry.bundle.trust.keys import load_signer, metadata_folder, root_paths, root_until
 from wherry.core.digest import sha256_hex
 from wherry.core.errors import BadInputError, RefusedError
 from wherry.core.manifest import Manifest
@@ -55,13 +55,15 @@ def sign(
         trust: the publisher's trust folder, made by `init_keys`.
         destination: the .zip; one that is there is replaced.
         now: present time, with a time zone.
-        expires_days: how long a device shall accept the bundle; the root document's own expiry is the limit.
+        expires_days: how long a device shall accept the bundle. The root document's own expiry is the limit; it is
+            renewed when it would come first and the root key is there.
         password: of the private keys, if they have one.
 
     Raises:
         NotFoundError: keys or files are missing.
         BadInputError: a key cannot be opened, or the trust folder is damaged.
-        ExpiredError: the root document has expired.
+        ExpiredError: the root document has expired and its key was moved away.
+        BusyError: another process is signing with these keys.
         RefusedError: this release, or a later one, was signed before with other contents.
         DigestMismatchError: the folder has changed since it was packed.
         StorageError: the disk is full or not writable.
@@ -70,16 +72,17 @@ def sign(
     if expires_days < 1:
         msg = f"A bundle cannot expire after {expires_days} days."
         raise BadInputError(msg, next_step="Give a number of days from 1.")
-    root = read_root(trust)
-    check_root_valid(trust, root, now)
-    previous = _previous_targets(trust)
-    _check_release(previous, bundle)
+    root_paths(trust)  # before the lock, which would make the folder
     expires = now + timedelta(days=expires_days)
-    documents = _documents(bundle, previous, now=now, expires=expires, signers=_Signers(trust, root, password))
-    with writing(destination) as file:
-        sha256, size = write_archive(file, _members(bundle, trust, documents))
-        for name, data in documents.items():  # the timestamp comes last and makes the others count
-            atomic_write(metadata_folder(trust) / name, data)
+    with locked(trust / "lock"):
+        previous = _previous_targets(trust)
+        _check_release(previous, bundle)
+        root = root_until(trust, expires, now=now, password=password)
+        documents = _documents(bundle, previous, now=now, expires=expires, signers=_Signers(trust, root, password))
+        with writing(destination) as file:
+            sha256, size = write_archive(file, _members(bundle, trust, documents))
+            for name, data in documents.items():  # the timestamp comes last and makes the others count
+                atomic_write(metadata_folder(trust) / name, data)
     return SignedBundle(
         path=destination,
         sha256=sha256,

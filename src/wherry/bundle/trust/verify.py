@@ -16,13 +16,12 @@ from wherry.bundle.container import BundleReader, open_bundle
 from wherry.bundle.durable import atomic_write, storage_errors
 from wherry.bundle.layout import (
     MANIFEST,
+    MAX_MANIFEST,
     METADATA,
     TARGETS,
-    blob_path,
-    blobs,
+    member_sizes,
     parse_stored_target,
     set_fault,
-    stored_target,
     target_path,
 )
 from wherry.bundle.trust.highwater import (
@@ -35,15 +34,13 @@ from wherry.bundle.trust.highwater import (
     read_record,
     write_record,
 )
-from wherry.bundle.trust.refresh import CACHED, Refreshed, refresh
+from wherry.bundle.trust.refresh import CACHED, Refreshed, check_root_document, refresh
 from wherry.bundle.trust.trusted import Trusted
 from wherry.core.codec import from_json
 from wherry.core.digest import sha256_hex
 from wherry.core.errors import BundleError, DigestMismatchError, DocumentError, SignatureError, StorageError
 from wherry.core.manifest import MANIFEST_SCHEMA, Manifest
 
-MAX_MANIFEST = 4_000_000
-"""Bytes. A manifest with twenty variants has about 60 000."""
 _DOCUMENT = re.compile(rf"{METADATA}/(timestamp|[1-9][0-9]*\.(root|snapshot|targets))\.json")
 _PIN = "Give the publisher's root.json, which must reach you by another way than the bundle: `--root-key root.json`."
 
@@ -97,18 +94,23 @@ def _verify(reader: BundleReader, state: Path, root: bytes | None, now: datetime
     anchor = _anchor(record, root, state)
     floor = parse_time(record.time_floor) if record else now
     check_clock(now, floor, "that was the time when this device last looked at a bundle")
-    refreshed = refresh(reader, anchor, _seeds(state), max(now, floor))
+    seeds = _seeds(state)
+    seen = record.roles["timestamp"].version if record and "timestamp" in record.roles else 0
+    refreshed = refresh(reader, anchor, seeds, seen=seen, now=max(now, floor))
     if record is not None:
         check_versions(record, refreshed.roles)
     manifest_bytes, target = _manifest_bytes(reader, refreshed)
     _check_signing_time(target, now)
     manifest = _decode(manifest_bytes, reader)
     sha256 = sha256_hex(manifest_bytes)
-    _check_members(reader, manifest, sha256)
+    _check_members(reader, manifest, member_sizes(manifest, sha256, len(manifest_bytes)))
     _check_companions(reader, manifest)
     if record is not None:
         check_release(record, manifest, sha256)
-    _persist(state, record, anchor, refreshed, max(now, floor))
+    _persist_record(state, record, anchor, refreshed, max(now, floor))
+    for file, data in refreshed.cached.items():
+        if seeds.get(file) != data:
+            atomic_write(state / "tuf" / file, data)
     return Trusted(
         manifest=manifest,
         manifest_bytes=manifest_bytes,
@@ -125,6 +127,7 @@ def _anchor(record: HighWater | None, root: bytes | None, state: Path) -> bytes:
         if root is None:
             msg = "This device trusts no publisher yet, so no bundle can be verified."
             raise SignatureError(msg, next_step=_PIN)
+        check_root_document(root)
         return root
     current = record.root.encode()
     if root is not None and root != current and sha256_hex(root) != record.pinned_root_sha256:
@@ -176,19 +179,16 @@ def _decode(data: bytes, reader: BundleReader) -> Manifest:
         raise BundleError(error.message, next_step=error.next_step) from error
 
 
-def _check_members(reader: BundleReader, manifest: Manifest, sha256: str) -> None:
+def _check_members(reader: BundleReader, manifest: Manifest, expected: dict[str, int]) -> None:
     """Refuse members that the manifest does not name, missing ones, wrong lengths, and names that no disk can hold."""
     name = reader.path.name
-    expected = {blob_path(file.sha256): file.size for file in blobs(manifest)}
-    expected |= {file.path: file.size for file in manifest.companions}
-    ours = {MANIFEST, stored_target(manifest.product, manifest.release, sha256)}
     sizes = reader.sizes()
     for member, size in expected.items():
         if sizes.get(member) != size:
             msg = f"{name} is not complete: {member} is missing or has another length than was signed."
             raise BundleError(msg)
     for member in sizes:
-        if member not in expected and member not in ours and not _DOCUMENT.fullmatch(member):
+        if member not in expected and not _DOCUMENT.fullmatch(member):
             msg = f"{name} holds {member}, which nobody signed."
             raise BundleError(msg)
     for files in ([manifest.golden], *(entry.variant.files for entry in manifest.entries)):
@@ -208,7 +208,7 @@ def _check_companions(reader: BundleReader, manifest: Manifest) -> None:
             raise DigestMismatchError(msg)
 
 
-def _persist(state: Path, record: HighWater | None, anchor: bytes, refreshed: Refreshed, now: datetime) -> None:
+def _persist_record(state: Path, record: HighWater | None, anchor: bytes, refreshed: Refreshed, now: datetime) -> None:
     """Write the record first: if TUF's files are then missing or older, the record still closes the way back."""
     new = HighWater(
         pinned_root_sha256=record.pinned_root_sha256 if record else sha256_hex(anchor),
@@ -219,5 +219,3 @@ def _persist(state: Path, record: HighWater | None, anchor: bytes, refreshed: Re
     )
     if new != record:
         write_record(state, new)
-    for name, data in refreshed.cached.items():
-        atomic_write(state / "tuf" / name, data)

@@ -9,9 +9,8 @@ from wherry.cli.output import percent, table
 from wherry.cli.road import bench_table, choice_lines, export_table, proof_table
 from wherry.core.errors import ProofRefusedError
 from wherry.core.variant import Target
-from wherry.export.calibration import calibration_from_arrays
 from wherry.proof.record import Examples
-from wherry.registry import Registry
+from wherry.registry import Registry, tree
 
 if TYPE_CHECKING:
     from wherry.cli.demo.training import Trained
@@ -95,20 +94,21 @@ def export(world: World, versions: "Sequence[Version]", trained: "Sequence[Train
     with world.step("export", title) as numbers, Registry.open(world.registry) as registry:
         for version, targets in plans:
             numbers[f"v{version.number}"] = export_one(world, registry, version, targets, trained[1])
+        folder = tree.refresh(registry, MODEL, world.product)
+        world.say(f"People find it all with ls: {folder}")
 
 
 def export_one(
     world: World, registry: Registry, version: "Version", targets: Sequence[str], trained: "Trained"
 ) -> list[dict[str, Any]]:
     """Export one version and show what came out."""
-    calibration = calibration_from_arrays(
-        trained.calibration.raw,
-        trained.calibration.labels,
-        version.spec.class_names,
-        source="scikit-learn digits, training images",
-        folder=registry.root / "cache" / "calibration",
+    outcomes = delivery.export(
+        registry,
+        version.name,
+        [Target.parse(name) for name in targets],
+        calibration=trained.calibration,
+        calibration_source="scikit-learn digits, training images",
     )
-    outcomes = delivery.export(registry, version.name, [Target.parse(t) for t in targets], calibration=calibration)
     for outcome in outcomes:
         if outcome.reused:
             world.note_reuse(f"{version.name} {outcome.target.name}, built before from the same inputs")

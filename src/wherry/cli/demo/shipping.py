@@ -51,7 +51,7 @@ def pack(world: World, versions: "Sequence[Version]") -> list[Path]:
 
 def pack_one(world: World, registry: Registry, version: "Version", numbers: dict[str, Any], *, why: str) -> Path:
     """Bundle one version as the next release, and tell what is in it."""
-    shipment = delivery.Shipment(product=world.product, trust=world.trust, out=world.bundles, who=WHO, why=why)
+    shipment = delivery.Shipment(product=world.product, trust=world.trust, who=WHO, why=why)
     content = sorted(variant.digest for variant in registry.variants(version.model, version.number))
     note = once(world, f"bundle-v{version.number}", content, lambda: delivery.bundle(registry, version.name, shipment))
     numbers[f"v{version.number}"] = note
@@ -116,7 +116,7 @@ def install(world: World, bundles: Sequence[Path]) -> int:
             product=world.product,
             root_key=root_bytes(world.trust),
             hooks=Hooks(restart=_words(world, "restart", port), health=_words(world, "healthy", port)),
-            probation_s=1.0,
+            probation_s=1.5,
             keep=3,
         )
         profile = detect()

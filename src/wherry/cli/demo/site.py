@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+_START_S = 60.0
 _STOP_S = 15.0
 _POLL_S = 0.05
 
@@ -34,7 +35,7 @@ def run(root: Path, product: str, port: int) -> int:
 
 
 def restart(root: Path, product: str, port: int) -> int:
-    """Stop the running application, if there is one, and start it again beside this process."""
+    """Stop the running application, start it beside this process, and wait until it answers or has ended."""
     stop(root)
     log = root.parent / "site.log"
     words = [sys.executable, "-m", "wherry.cli.demo.site", "run"]
@@ -42,6 +43,9 @@ def restart(root: Path, product: str, port: int) -> int:
     with log.open("ab") as out:
         child = subprocess.Popen(words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
     _pid_file(root).write_text(str(child.pid))
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and child.poll() is None and healthy(root, product, port) != 0:
+        time.sleep(_POLL_S)
     return 0
 
 

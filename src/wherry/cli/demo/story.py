@@ -8,6 +8,8 @@ import typer
 from wherry.cli.options import AsJson, Product, Quiet
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from wherry.cli.demo.world import World
 
 
@@ -36,14 +38,17 @@ def demo(
     world.document["reused"] = world.reused
     world.document["folder"] = str(world.folder)
     rows = [
-        ("registry", world.registry, "versions, variants, proofs, history; try `ls -R models`"),
-        ("bundles", world.bundles, "signed releases, one file for every device"),
+        ("registry", world.registry, "versions, variants, proofs, history"),
+        ("files", world.registry / "models", "the same for people: weights, exports, signed packages"),
         ("keys", world.trust, "the publisher's keys; private"),
         ("device", world.device, f"models/{product}.* is what the application reads"),
     ]
     again = f"Reused {len(world.reused)} things of an earlier run." if world.reused else "A second run reuses it."
     seconds = sum(step["seconds"] for step in world.document.values() if isinstance(step, dict))
-    text = [table(("what", "where", ""), rows, title="Everything it made"), f"Done in {seconds:.0f} s. {again}"]
+    text: list[RenderableType] = [
+        table(("what", "where", ""), rows, title="Everything it made"),
+        f"Done in {seconds:.0f} s. {again}",
+    ]
     emit(world.document, text, as_json=as_json, quiet=quiet)
 
 

@@ -20,7 +20,7 @@ from wherry.cli.demo.world import MODEL, WHO, World
 from wherry.cli.output import table
 from wherry.core.digest import sha256_hex
 from wherry.core.errors import WherryError
-from wherry.registry import Registry
+from wherry.registry import Registry, tree
 
 if TYPE_CHECKING:
     from wherry.bundle.trust.sign import SignedBundle
@@ -66,15 +66,13 @@ def _third_version(world: World, registry: Registry, second: "Trained", numbers:
 def _corrupted_bundle(world: World, registry: Registry, version: "Version") -> Path:
     """Pack v3, corrupt its weights as a broken build machine would, and only then sign it."""
     why = "version 3, from a broken build machine"
-    shipment = delivery.Shipment(product=world.product, trust=world.trust, out=world.bundles, who=WHO, why=why)
+    shipment = delivery.Shipment(product=world.product, trust=world.trust, who=WHO, why=why)
 
     def make() -> "SignedBundle":
         now = datetime.now(UTC).replace(microsecond=0)
         with tempfile.TemporaryDirectory(dir=world.folder) as staging:
             packed = corrupt_before_signing(delivery.stage(registry, version, shipment, Path(staging), now))
-            name = f"{world.product}_v{version.number}_auto_all.zip"
-            destination = world.bundles / f"release-{packed.manifest.release}" / name
-            return sign(packed, world.trust, destination, now=now)
+            return sign(packed, world.trust, delivery.destination(registry, packed.manifest, None), now=now)
 
     return Path(once(world, "bundle-corrupted", [version.digest], make)["path"])
 
@@ -96,32 +94,24 @@ def _try(world: World, bundle: Path, story: str) -> dict[str, Any]:
         "live_before": before["name"],
         "live_after": after["name"],
         "unchanged": before == after,
-        "error": _last_document(done.stdout).get("error"),
+        "answer": json.loads(done.stdout),
     }
-
-
-def _last_document(text: bytes) -> dict[str, Any]:
-    decoder = json.JSONDecoder()
-    rest, found = text.decode(errors="replace").strip(), {}
-    while rest:
-        found, end = decoder.raw_decode(rest)
-        rest = rest[end:].strip()
-    return found if isinstance(found, dict) else {}
 
 
 def _live(world: World) -> dict[str, Any]:
     now = status(world.device)
     models = sorted(path for path in (world.device / "models").iterdir() if path.is_file())
     files = {path.name: sha256_hex(path.read_bytes()) for path in models}
-    return {"name": f"v{now.version} (release {now.release})", "files": files}
+    return {"name": f"v{now.version} (release {now.number})", "files": files}
 
 
 def _back_to_first(world: World, registry: Registry) -> dict[str, Any]:
     """Decide to go back: the alias moves with a reason, and v1 is published as a new, higher release."""
     event = registry.rollback(MODEL, "current_best", who=WHO, why="the customer asks for the first version back")
     version = registry.version(f"{MODEL}@current_best")
+    tree.refresh(registry, MODEL, world.product)
     world.say(f"{MODEL}@current_best is back on v{event.version}: {event.why}.")
-    shipment = delivery.Shipment(product=world.product, trust=world.trust, out=world.bundles, who=WHO, why=event.why)
+    shipment = delivery.Shipment(product=world.product, trust=world.trust, who=WHO, why=event.why)
     note = once(world, "bundle-back", [version.digest], lambda: delivery.bundle(registry, version.name, shipment))
     path = Path(note["path"])
     tried = _try(world, path, "the decision to go back to v1 is a new release that names the old version")

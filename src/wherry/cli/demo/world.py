@@ -13,6 +13,7 @@ from wherry.core.errors import StorageError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.status import Status
 
 MODEL = "digits"
 WHO = "demo"
@@ -31,6 +32,8 @@ class World:
     """What an earlier run had made already."""
     new_releases: bool = False
     """Whether this run has signed a bundle."""
+    status: "Status | None" = None
+    """The line that says what is under way."""
 
     @property
     def registry(self) -> Path:
@@ -43,11 +46,6 @@ class World:
         return self.folder / "trust"
 
     @property
-    def bundles(self) -> Path:
-        """Folder of the signed bundles."""
-        return self.folder / "bundles"
-
-    @property
     def device(self) -> Path:
         """Root folder of the device."""
         return self.folder / "device"
@@ -58,10 +56,15 @@ class World:
         self.console.print(f"\n[bold]{len(self.document) + 1}. {title}[/bold]")
         numbers: dict[str, Any] = {}
         started = time.perf_counter()
-        with self.console.status("working"):
+        with self.console.status("working") as self.status:
             yield numbers
         numbers["seconds"] = round(time.perf_counter() - started, 2)
         self.document[name] = to_builtins(numbers)
+
+    def progress(self, what: str) -> None:
+        """Say what is under way, on the line that is replaced again and again."""
+        if self.status is not None:
+            self.status.update(what)
 
     def say(self, sentence: str) -> None:
         """Tell one sentence of the story."""

@@ -7,10 +7,7 @@ from numpy.typing import NDArray
 
 from wherry.core.errors import EngineError
 from wherry.core.model import TensorSpec
-from wherry.runtime.interface import Array, Engine, Tensors
-
-CONTENT = b"wherry null model 1\n"
-"""What the main file of a null variant begins with."""
+from wherry.runtime.interface import NULL_CONTENT, Array, Engine, Tensors
 
 
 class NullEngine(Engine):
@@ -20,7 +17,7 @@ class NullEngine(Engine):
 
     def _load(self, path: Path) -> None:
         with path.open("rb") as stream:
-            if stream.read(len(CONTENT)) != CONTENT:
+            if stream.read(len(NULL_CONTENT)) != NULL_CONTENT:
                 msg = f"{path.name} is not a null model."
                 raise EngineError(msg)
 

@@ -78,7 +78,6 @@ def _documents() -> None:
         ),
     )
     op.create_index("ix_variants_target", "variants", ["model", "version", "target", "id"])
-    op.create_index("ix_variants_model", "variants", ["model", "id"])
     op.create_index("ix_variants_digest", "variants", ["digest"])
     for table, columns in (("reports", ("verdict", "place", "at")), ("measurements", ("machine", "at"))):
         op.create_table(

@@ -1,0 +1,44 @@
+"""What is asked of an export and what comes of it; small JSON documents, as they cross into a child process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wherry.core.model import ModelSpec
+from wherry.core.variant import CalibrationManifest, Target, Variant
+
+DEFAULT_TIMEOUT_S = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """One target of one version."""
+
+    model: str
+    version: int
+    version_digest: str
+    spec: ModelSpec
+    target: Target
+    program: str
+    """Path of the captured program."""
+    program_sha256: str
+    calibration: str | None = None
+    """Path of the calibration set; only some precisions look at it."""
+    calibration_manifest: CalibrationManifest | None = None
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    memory_bytes: int | None = None
+    """Resident memory above which this target is given up, in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOutcome:
+    """What came of one request: a variant and the folder with its files, or one sentence why not."""
+
+    target: Target
+    variant: Variant | None = None
+    folder: Path | None = None
+    """Holds the variant's files under their names, `variant.json` and `export.log`."""
+    error: str | None = None
+    next_step: str | None = None
+    seconds: float = 0.0
+    """Wall time of this call, from the start of the target's work; near zero when it was reused."""
+    reused: bool = False
