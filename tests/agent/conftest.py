@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.world import Device, Made, Publisher, weights
+from wherry.agent import install
 from wherry.jobs import child
 from wherry.jobs.worker import find_function
 
@@ -34,6 +35,14 @@ def bundles(publisher: Publisher) -> dict[int, Path]:
 @pytest.fixture
 def device(tmp_path: Path, publisher: Publisher) -> Device:
     return Device(tmp_path / "device", publisher)
+
+
+@pytest.fixture
+def installed(device: Device, bundles: dict[int, Path], in_process_proof: None) -> Device:
+    """A device on release 1, with a health hook."""
+    device.init(health=True)
+    install(device.root, bundles[1])
+    return device
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import pytest
 from tests.agent.crash import assert_installs, assert_whole, dies_at, in_process
 from tests.agent.world import Device
 from wherry.agent import Hooks, Recovery, State, history, install, recover, rollback, status
+from wherry.agent.config import read_config, write_config
+from wherry.agent.layout import Layout
 from wherry.agent.states import TABLE, Way
-from wherry.core.errors import RefusedError
+from wherry.core.errors import ProofRefusedError, RefusedError
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +129,7 @@ def test_a_restart_hook_that_kills_the_machine_is_given_up(device: Device, bundl
 
 
 @pytest.mark.usefixtures("in_process_proof")
-@pytest.mark.parametrize(("scenario", "step"), [("first", 3), ("update", 1), ("unhealthy", 3), ("rollback", 1)])
+@pytest.mark.parametrize(("scenario", "step"), [("first", 3), ("update", 2), ("unhealthy", 3), ("rollback", 1)])
 def test_killed_at_any_change_of_the_disk(
     make_device: Callable[[str], Device],
     bundles: dict[int, Path],
@@ -134,7 +137,7 @@ def test_killed_at_any_change_of_the_disk(
     scenario: str,
     step: int,
 ) -> None:
-    """Kill before the n-th change of the file system, for every n (or every third) until the command gets through."""
+    """Kill before the n-th change of the file system, in steps of one to three, until the command gets through."""
     template = make_device("template")
     template.init(health=True, restart=True)
     if scenario != "first":
@@ -186,6 +189,16 @@ def test_killed_in_the_proof_as_it_ships(device: Device, bundles: dict[int, Path
     assert "cut off in GATE" in again.stdout
     assert assert_whole(device, 1) == 1
     assert_installs(device, bundles[2], 2)
+
+
+def test_a_proof_that_hangs_is_a_variant_that_does_not_run_here(device: Device, bundles: dict[int, Path]) -> None:
+    device.init()
+    layout = Layout(device.root)
+    write_config(layout, replace(read_config(layout), gate_timeout_s=0.01))
+    with pytest.raises(ProofRefusedError, match=r"did not end within 0\.01 seconds"):
+        install(device.root, bundles[1])
+    assert device.init().gate_timeout_s == 0.01
+    assert assert_whole(device, None) is None
 
 
 def _environment() -> dict[str, str]:

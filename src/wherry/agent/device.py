@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,9 +68,8 @@ def init_device(
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     with device_lock(layout.lock):
-        if layout.config.exists() and (before := read_config(layout)).product != product:
-            msg = f"{root} is a device for {before.product}, not for {product}."
-            raise RefusedError(msg, next_step="Use another folder for another product.")
+        if layout.config.exists():
+            config = _changed(read_config(layout), config, root)
         pin_root(layout, root_key)
         create_slots(layout)
         write_config(layout, config)
@@ -183,6 +183,20 @@ def current_release(root: Path) -> Release:
         msg = f"Nothing is installed on {root}."
         raise NotFoundError(msg, next_step="Install a bundle with `wherry device install`.")
     return open_release(layout.releases / config.product / pointer.current)
+
+
+def _changed(before: DeviceConfig, wanted: DeviceConfig, root: Path) -> DeviceConfig:
+    """Return the settings of before with what `init_device` can set taken from `wanted`."""
+    if before.product != wanted.product:
+        msg = f"{root} is a device for {before.product}, not for {wanted.product}."
+        raise RefusedError(msg, next_step="Use another folder for another product.")
+    return replace(
+        before,
+        hooks=wanted.hooks,
+        probation_s=wanted.probation_s,
+        probe_interval_s=wanted.probe_interval_s,
+        keep=wanted.keep,
+    )
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def device_lock(path: Path) -> Iterator[None]:
             msg = f"Another wherry is at work on {path.parent} (process {_holder(path)})."
             raise BusyError(msg)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0) if hasattr(os, "pwrite") else None
+        os.write(descriptor, str(os.getpid()).encode())
         yield
     finally:
         os.close(descriptor)
