@@ -5,6 +5,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 	$(shell $(name) $(NEW_ENOUGH) 2>/dev/null && echo $(name))))
 VENV := .venv
 BIN := $(VENV)/bin
+# Bytecode is compiled once here: every export and proof is a process of its own, and where Python may not write
+# bytecode while it runs, each of them would compile torch again for half a minute.
 # uv and not pip installs what is locked: it takes seconds, and never prefers a stray local build of torch.
 UV := $(BIN)/uv pip
 
@@ -55,7 +57,7 @@ $(VENV)/ready: requirements/uv.txt requirements/all.txt pyproject.toml
 	@echo "setting up $(VENV) (the first time downloads the whole stack)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	$(UV) sync --quiet --python $(BIN)/python --require-hashes requirements/all.txt
+	$(UV) sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/all.txt
 	$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 

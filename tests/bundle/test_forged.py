@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from tests.bundle.publishers import NOW, Publisher, altered, member_named, read_members
-from tests.bundle.test_layout import ESCAPES
-from tests.bundle.verifying import check, refused
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater
 
+from tests.bundle.publishers import NOW, Publisher, altered, member_named, read_members
+from tests.bundle.test_layout import ESCAPES
+from tests.bundle.verifying import check, refused
 from wherry.bundle.layout import stored_target
 from wherry.bundle.pack import Bundle
 from wherry.bundle.trust.keys import key_path, load_signer, metadata_folder, read_root

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from tests.bundle.publishers import NOW, Publisher, altered, everything, member_named, read_members
 from tests.bundle.verifying import check, refused
-
 from wherry.bundle.layout import blob_path, stored_target
 from wherry.bundle.trust.highwater import read_record
 from wherry.bundle.trust.keys import init_keys, key_path, renew_root

@@ -4,8 +4,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tests.bundle.publishers import NOW, everything
 
+from tests.bundle.publishers import NOW, everything
 from wherry.bundle.trust.trusted import Trusted
 from wherry.bundle.trust.verify import verify
 from wherry.core.errors import (

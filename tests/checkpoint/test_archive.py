@@ -7,8 +7,8 @@ import zipfile
 import zlib
 
 import pytest
-from tests.checkpoint import assemble as a
 
+from tests.checkpoint import assemble as a
 from wherry.checkpoint.archive import Archive
 from wherry.checkpoint.findings import UncleanError
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tests.checkpoint import assemble as a
 
+from tests.checkpoint import assemble as a
 from wherry.checkpoint.findings import MAX_FINDINGS
 from wherry.checkpoint.scan import check, scan
 from wherry.core.errors import NotFoundError, ScanRefusedError

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.checkpoint import assemble as a
 
+from tests.checkpoint import assemble as a
 from wherry.checkpoint.scan import scan
 
 WHOLE = {

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.checkpoint import assemble as a
 
+from tests.checkpoint import assemble as a
 from wherry.checkpoint.expressions import is_plain
 from wherry.checkpoint.scan import scan
 

@@ -21,9 +21,7 @@ Product = Annotated[
 ]
 TreeProduct = Annotated[
     str,
-    typer.Option(
-        "--product", envvar="WHERRY_PRODUCT", help="Product name in the readable tree; else the model's name."
-    ),
+    typer.Option("--product", envvar="WHERRY_PRODUCT", help="Product name in the readable tree."),
 ]
 Trust = Annotated[
     Path, typer.Option("--trust", envvar="WHERRY_TRUST", help="Folder of the publisher's keys and metadata.")

@@ -52,7 +52,7 @@ def bundle(registry: "Registry", ref: str, shipment: Shipment) -> "SignedBundle"
 
 
 def destination(registry: "Registry", manifest: Manifest, out: Path | None) -> Path:
-    """Return where a release's bundle goes: `EmberEye_v2_auto_all.zip`, or with the release where that name is taken."""
+    """Return where a bundle goes: `EmberEye_v2_auto_all.zip`, with the release in it where that name is taken."""
     folder = out or registry.root / "models" / manifest.model / "exports" / f"v{manifest.version}" / "packages"
     name = f"{manifest.product}_v{manifest.version}_auto_all"
     plain = folder / f"{name}.zip"
