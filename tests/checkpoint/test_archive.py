@@ -151,3 +151,41 @@ def test_a_wide_end_record_is_read_and_must_agree() -> None:
     for change in ({"count": 3}, {"length": 9}, {"start": 1}, {"at": 7}, {"disks": 2}, {"record": 45}):
         with pytest.raises(UncleanError):
             opened(wide_end(**change))
+
+
+def wide_member(extra: bytes) -> bytes:
+    """Return an archive of one member whose directory entry says: look for the sizes in the extra field."""
+    data, name = b"abc", b"m/x"
+    crc, full = zlib.crc32(data), 0xFFFFFFFF
+    local = struct.pack("<4s5H3I2H", LOCAL, 45, 0, 0, 0, 0, crc, len(data), len(data), len(name), 0) + name + data
+    entry = (
+        struct.pack("<4s6H3I5H2I", CENTRAL, 45, 45, 0, 0, 0, 0, crc, full, full, 3, len(extra), 0, 0, 0, 0, 0) + name
+    )
+    directory = entry + extra
+    return local + directory + struct.pack("<4s4H2IH", END, 0, 0, 1, 1, len(directory), len(local), 0)
+
+
+def test_sizes_of_64_bits_are_read_from_the_extra_field() -> None:
+    other = struct.pack("<2H", 0x7875, 1) + b"x"
+    sizes = struct.pack("<2H2Q", 1, 16, 3, 3)
+
+    assert opened(wide_member(other + sizes)).read("m/x", 10) == b"abc"
+    for extra in (b"", other, struct.pack("<2HQ", 1, 8, 3), struct.pack("<2H2Q", 1, 16, 3, 4)):
+        with pytest.raises(UncleanError):
+            opened(wide_member(extra))
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_damaged() -> None:
+    file = io.BytesIO(PLAIN)
+    archive = Archive(file, len(PLAIN))
+    file.truncate(PLAIN.find(b"second"))
+
+    with pytest.raises(UncleanError, match="ends before"):
+        archive.verify("m/two")
+
+
+def test_a_descriptor_must_repeat_the_header() -> None:
+    raw = replaced(replaced(PLAIN, CENTRAL, 8, b"\x08"), LOCAL, 6, b"\x08")
+
+    with pytest.raises(UncleanError, match="does not repeat"):
+        opened(raw)

@@ -144,6 +144,13 @@ class FixesBatch(nn.Module):
         return image.reshape(2, 64)[:, :10] + 0.0
 
 
+class PicksOne(nn.Module):
+    def forward(self, image: "torch.Tensor") -> "torch.Tensor":
+        kept, _ = image.flatten(1).max(1)
+        torch._check(image.shape[0] >= 2)
+        return kept.unsqueeze(1).expand(-1, 10)
+
+
 class Chance(nn.Module):
     def forward(self, image: "torch.Tensor") -> "torch.Tensor":
         return torch.rand(image.shape[0], 10)
@@ -173,6 +180,7 @@ class ListOfWords(nn.Module):
     ("module", "error", "reason"),
     [
         (FixesBatch(), SpecMismatchError, "fixes"),
+        (PicksOne(), SpecMismatchError, "dynamic axes that the network fixes|refuses|batch of 1"),
         (Chance(), CheckpointError, "depend on chance|differs"),
         (Branches(), CheckpointError, "cannot capture Branches"),
         (Overflows(), CheckpointError, "not finite"),
@@ -186,6 +194,28 @@ def test_a_network_that_cannot_be_carried_is_refused(
     with pytest.raises(error, match=reason):
         capture(module, spec(), tmp_path / "p.pt2")
     assert list(tmp_path.iterdir()) == []
+
+
+class Sorts(nn.Module):
+    def forward(self, image: "torch.Tensor") -> "torch.Tensor":
+        values, order = image.flatten(1).topk(10)
+        return torch.cat([values[:, :5], order[:, :5].to(values.dtype), image.new_zeros(image.shape[0], 0)], dim=1)
+
+
+def test_operators_with_several_results_have_an_architecture_too(tmp_path: Path) -> None:
+    assert (
+        capture(Sorts(), spec(), tmp_path / "a.pt2").architecture
+        != capture(Net(), spec(), tmp_path / "b.pt2").architecture
+    )
+
+
+def test_a_spec_without_inputs_for_a_network_without_inputs_is_refused(tmp_path: Path) -> None:
+    class Alone(nn.Module):
+        def forward(self) -> "torch.Tensor":
+            return torch.zeros(1)
+
+    with pytest.raises(SpecMismatchError, match="no input"):
+        capture(Alone(), ModelSpec(task="x", inputs=(), outputs=()), tmp_path / "p.pt2")
 
 
 def test_weights_that_are_not_numbers_are_refused_by_name(tmp_path: Path) -> None:

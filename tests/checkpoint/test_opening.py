@@ -180,6 +180,49 @@ def test_the_table_of_loaders_names_real_members() -> None:
         loader_for("gif")
 
 
+def test_everything_plain_that_torch_saves_is_clean(tmp_path: Path) -> None:
+    from collections import Counter, OrderedDict
+
+    whole = torch.arange(24.0).reshape(2, 3, 4)
+    value = OrderedDict(
+        parameter=torch.nn.Parameter(whole),
+        view=whole[:, 1],
+        transposed=whole.transpose(0, 2),
+        conjugate=torch.view_as_complex(torch.ones(2, 2)).conj(),
+        empty=torch.empty(0, 3),
+        scalar=torch.tensor(3),
+        facts={
+            "size": whole.shape,
+            "dtype": torch.bfloat16,
+            "device": whole.device,
+            "raw": b"\x00\xff",
+            "many": {1, 2},
+        },
+        more=[Counter("aab"), 1 + 2j, bytearray(b"x"), 1 << 70, -5, None, True, 1e-9, "ü", (1, (2, 3))],
+    )
+    for name in (
+        "uint16",
+        "uint32",
+        "uint64",
+        "bfloat16",
+        "float16",
+        "float64",
+        "int8",
+        "bool",
+        "float8_e4m3fn",
+        "complex64",
+    ):
+        value[name] = torch.zeros(3, dtype=getattr(torch, name))
+    path = tmp_path / "x.pt"
+
+    torch.save(value, path)
+
+    assert scan(path).findings == ()
+    found = {tensor.name: (tensor.dtype, tensor.shape) for tensor in open_checkpoint(path).tensors}
+    assert found["view"] == ("float32", (2, 4))
+    assert found["uint16"] == ("uint16", (3,))
+
+
 def test_facts_are_bounded() -> None:
     bomb: object = "x"
     for _ in range(60):

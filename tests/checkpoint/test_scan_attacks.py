@@ -6,8 +6,16 @@ import pytest
 
 from tests.checkpoint import assemble as a
 from wherry.checkpoint.findings import MAX_FINDINGS
+from wherry.checkpoint.opening import open_checkpoint
 from wherry.checkpoint.scan import check, scan
-from wherry.core.errors import NotFoundError, ScanRefusedError
+from wherry.core.errors import NotFoundError, ScanRefusedError, StorageError
+
+REBUILD_V3 = a.name("torch._utils", "_rebuild_tensor_v3")
+RAW = (
+    a.tuple_of(a.text("storage"), a.name("torch.storage", "UntypedStorage"), a.text("0"), a.text("cpu"), a.number(16))
+    + b"Q"
+)
+FLAT = (a.number(0), a.tuple_of(a.number(2)), a.tuple_of(a.number(1)), a.FALSE, a.ORDERED)
 
 CALLS = {
     "os.system": a.name("posix", "system") + a.text("x") + a.TUPLE1 + a.REDUCE,
@@ -70,6 +78,13 @@ CALLS = {
     "frame inside a frame": b"\x95" + bytes([30] + [0] * 7) + b"\x95" + bytes([1] + [0] * 7) + a.NONE,
     "opcode across a frame": b"\x95" + bytes([2] + [0] * 7) + a.text("abcdef"),
     "buffer from outside": b"\x97",
+    "made from a list": a.name("collections", "OrderedDict") + a.tuple_of(b"]") + a.REDUCE,
+    "parameter of nothing": a.name("torch._utils", "_rebuild_parameter") + a.EMPTY_TUPLE + a.REDUCE,
+    "tensor of an unknown type": REBUILD_V3 + a.tuple_of(RAW, *FLAT, a.text("float32")) + a.REDUCE,
+    "state of a forbidden thing": a.name("evil", "x") + a.EMPTY_TUPLE + a.REDUCE + a.EMPTY_DICT + a.BUILD,
+    "items of a forbidden thing": a.name("evil", "x") + a.NONE + a.NONE + a.SETITEM,
+    "item behind a forbidden thing": a.name("evil", "x") + a.NONE + b"a",
+    "forbidden thing as a key": a.EMPTY_DICT + a.name("evil", "x") + a.NONE + a.SETITEM,
     "long integer in text": b"L1L\n",
 }
 
@@ -146,6 +161,7 @@ def test_many_findings_are_counted_and_not_all_told(tmp_path: Path) -> None:
         a.state_dict(
             a.name("torch._utils", "_rebuild_parameter") + a.tuple_of(a.tensor(), a.FALSE, a.ORDERED) + a.REDUCE
         ),
+        a.state_dict(a.tensor(), a.name("builtins", "bytearray") + a.tuple_of(b"C" + b"\x01x") + a.REDUCE),
         a.state_dict(a.tensor(), a.name("torch", "Size") + a.tuple_of(a.tuple_of(a.number(3))) + a.REDUCE),
         a.state_dict(a.tensor(), a.name("torch", "float16")),
         a.state_dict(a.tensor(), a.name("torch", "device") + a.tuple_of(a.text("cuda"), a.number(0)) + a.REDUCE),
@@ -167,6 +183,14 @@ def test_what_torch_writes_for_a_state_dict_is_clean(stream: bytes, tmp_path: Pa
         path.write_bytes(whole)
         report = check(path)
         assert (report.format, report.findings, report.size) == (kind, (), len(whole))
+
+
+def test_a_tensor_over_raw_bytes_is_clean_as_long_as_it_fits(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    for kind, clean in (("uint64", True), ("complex128", False)):
+        made = REBUILD_V3 + a.tuple_of(RAW, *FLAT, a.name("torch", kind)) + a.REDUCE
+        path.write_bytes(a.torch_zip(a.state_dict(made)))
+        assert scan(path).clean is clean
 
 
 DAMAGED = {
@@ -195,6 +219,18 @@ DAMAGED = {
     "storage that is missing": a.torch_zip(a.state_dict(a.tensor(key="1"))),
     "storage that is short": a.torch_zip(a.state_dict(a.tensor()), {"0": bytes(15)}),
     "storage without a size": a.torch_zip(a.state_dict(a.storage(elements=1 << 70))),
+    "value under a mark": a.torch_zip(a.proto() + a.EMPTY_DICT + a.MARK + a.BUILD + a.STOP),
+    "storage key that is a number": a.torch_zip(
+        a.state_dict(a.tuple_of(a.text("storage"), a.name("torch", "FloatStorage"), *[a.number(1)] * 3) + b"Q")
+    ),
+    "legacy, big-endian": a.proto()
+    + a.number(a.MAGIC)
+    + a.STOP
+    + a.proto()
+    + b"M\xe9\x03."
+    + a.proto()
+    + a.EMPTY_DICT
+    + a.STOP,
     "legacy, wrong protocol": a.proto() + a.number(a.MAGIC) + a.STOP + a.proto() + a.number(7) + a.STOP,
     "legacy, wrong keys": a.legacy(a.state_dict(a.tensor()), keys=("1",)),
     "legacy, truncated": a.legacy(a.state_dict(a.tensor()))[:-1],
@@ -218,3 +254,26 @@ def test_what_is_no_checkpoint_is_refused_as_damaged_and_not_as_hostile(whole: b
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="not a file"):
         scan(tmp_path / "nothing.pt")
+
+
+def test_a_stream_of_endless_opcodes_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wherry.checkpoint.pickles.MAX_OPCODES", 100)
+    path = tmp_path / "x.pt"
+    path.write_bytes(a.torch_zip(a.proto() + a.NONE * 200 + a.STOP))
+
+    with pytest.raises(ScanRefusedError, match="longer than"):
+        check(path)
+
+
+def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    path = tmp_path / "x.pt"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(Path, "open", fails)
+
+    with pytest.raises(StorageError, match="Input/output error"):
+        scan(path)
+    with pytest.raises(StorageError, match="Input/output error"):
+        open_checkpoint(path)

@@ -38,6 +38,7 @@ SAFETENSORS = {
         a.safetensors(f'{{"a": {json.dumps(F32)}, "a": {json.dumps(F32)}}}'.encode(), bytes(8)),
         False,
     ),
+    "list for a header": (a.safetensors(b"{}"[:1] + b'"a":1}', b""), False),
     "no JSON": (a.safetensors(b"{nonsense}", bytes(8)), False),
     "not UTF-8": (a.safetensors(b'{"\xff": 1}', bytes(8)), False),
     "deep JSON": (a.safetensors(b'{"a":' + b"[" * 100_000), False),

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from wherry.core.codec import to_builtins
 from wherry.core.errors import BadInputError, CheckpointError
 from wherry.train.recipe import Recipe
 from wherry.train.snapshot import DatasetSnapshot, delta
@@ -82,7 +83,7 @@ def make_plan(
         strategy=strategy,
         epochs=epochs if epochs is not None else max(1, math.ceil(recipe.epochs * share)),
         seed=seed if seed is not None else 0,
-        settings=dict(recipe.settings),
+        settings=to_builtins(recipe.settings),
         dataset=whole.digest,
         previous=previous.digest if previous is not None else None,
         tools=_tools(),

@@ -75,7 +75,7 @@ def read_state(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _interned(value: Any) -> Any:
-    """Return `value` with equal texts as one object: `torch.save` writes a repeated object as a reference to the first."""
+    """Return `value` with equal texts as one object, as `torch.save` writes a repeated object only once."""
     if isinstance(value, str):
         return sys.intern(str(value))
     if isinstance(value, dict):
