@@ -6,8 +6,9 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -212,3 +213,19 @@ def test_a_lock_needs_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError), durable.locked(tmp_path / "file" / "lock"):
         pass
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_windows_has_another_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def locking(descriptor: int, mode: int, count: int) -> None:
+        asked.append((mode, count))
+        if held:
+            raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    with pytest.raises(BusyError) if held else nullcontext(), durable.locked(tmp_path / "lock"):
+        pass
+    assert asked == [(2, 1)]

@@ -33,7 +33,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return Publisher(Path(tmp_path_factory.mktemp("site"))).packed().manifest
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     product=names,
     release=st.integers(1, 2**53),

@@ -108,6 +108,7 @@ def test_ctrl_c_leaves_no_half_blob(trusted: Trusted, tmp_path: Path) -> None:
     assert everything(tmp_path / "store") == {}
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_blob(publisher: Publisher, state: Path, tmp_path: Path) -> None:
     signed = publisher.signed(1, weights=bytes(48 << 20))
     tracemalloc.start()

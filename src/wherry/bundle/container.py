@@ -116,7 +116,6 @@ class ZipBundle(BundleReader):
         try:
             with storage_errors(path):
                 self._members = {member.name: member for member in zipdirectory.read_members(self._file, path.name)}
-            _check_names(self._members, path)
         except BaseException:
             self._file.close()
             raise
@@ -158,7 +157,10 @@ class FolderBundle(BundleReader):
         self._sizes: dict[str, int] = {}
         with storage_errors(path):
             self._walk(path, "")
-        _check_names(self._sizes, path)
+        fault = set_fault(self._sizes)
+        if fault is not None:
+            msg = f"{path.name} is not a bundle: {fault}."
+            raise BundleError(msg)
 
     def sizes(self) -> dict[str, int]:
         """Return every member's name and length in bytes."""
@@ -204,10 +206,3 @@ class FolderBundle(BundleReader):
                     raise self._shorter(name)
                 left -= len(piece)
                 yield piece
-
-
-def _check_names(names: dict[str, int] | dict[str, Member], path: Path) -> None:
-    fault = set_fault(names)
-    if fault is not None:
-        msg = f"{path.name} is not a bundle: {fault}."
-        raise BundleError(msg)
