@@ -266,6 +266,18 @@ def test_a_lost_root_of_trust(installed: Device, bundles: dict[int, Path]) -> No
     assert_installs(installed, bundles[2], 2)
 
 
+def test_a_lost_root_of_trust_is_not_replaced_by_another(installed: Device, tmp_path: Path) -> None:
+    layout = Layout(installed.root)
+    other = Publisher(tmp_path / "other").root_key
+    (layout.trust / "pinned.root.json").unlink()
+    with pytest.raises(RefusedError, match="trusts another publisher"):
+        init_device(installed.root, product="EmberEye", root_key=other)
+    installed.init()
+    layout.config.unlink()
+    with pytest.raises(RefusedError, match="trusts another publisher"):
+        init_device(installed.root, product="EmberEye", root_key=other)
+
+
 def test_a_rollback_needs_a_name_and_a_reason(installed: Device) -> None:
     with pytest.raises(UsageError):
         rollback(installed.root, who="ada", why=" ")

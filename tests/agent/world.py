@@ -19,7 +19,7 @@ from wherry.core.variant import Receipt, Target, Variant
 from wherry.proof.golden import GoldenSet
 from wherry.proof.prove import Subject, prove
 from wherry.proof.record import Examples, record
-from wherry.runtime.engines.null import CONTENT
+from wherry.runtime.interface import NULL_CONTENT
 
 PRODUCT = "EmberEye"
 NOW = datetime.now(UTC)
@@ -92,7 +92,7 @@ class Publisher:
     def _golden(self, work: Path, *, wrong: bool) -> FileRef:
         program = work / "program.null"
         work.mkdir(parents=True, exist_ok=True)
-        program.write_bytes(CONTENT)
+        program.write_bytes(NULL_CONTENT)
         raw = np.random.default_rng(7).normal(size=(6, 4)).astype(np.float32)
         golden = record(program, SPEC, Examples(raw=raw), engine="null")
         if wrong:
@@ -104,13 +104,13 @@ class Publisher:
 
 def weights(release: int, size: int = 2000) -> bytes:
     """Return the main file of a null model; every release has another one."""
-    return CONTENT + f"release {release}\n".encode() * (size // 10)
+    return NULL_CONTENT + f"release {release}\n".encode() * (size // 10)
 
 
 def flipped(bundle: Path, destination: Path) -> Path:
     """Return a copy of the bundle in which one byte of a model file differs."""
     data = bytearray(bundle.read_bytes())
-    place = data.index(CONTENT) + len(CONTENT) + 40
+    place = data.index(NULL_CONTENT) + len(NULL_CONTENT) + 40
     data[place] ^= 1
     destination.write_bytes(data)
     return destination

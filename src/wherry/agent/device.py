@@ -20,7 +20,7 @@ from wherry.agent.undo import Reason, check_health, go_back
 from wherry.bundle.durable import atomic_write, storage_errors
 from wherry.bundle.release import Release, open_release
 from wherry.core.codec import to_json
-from wherry.core.digest import sha256_hex
+from wherry.core.digest import sha256_hex, short
 from wherry.core.errors import DeviceError, NotFoundError, RefusedError, StorageError, UsageError, WherryError
 from wherry.core.model import check_name
 
@@ -190,6 +190,9 @@ def _changed(before: DeviceConfig, wanted: DeviceConfig, root: Path) -> DeviceCo
     if before.product != wanted.product:
         msg = f"{root} is a device for {before.product}, not for {wanted.product}."
         raise RefusedError(msg, next_step="Use another folder for another product.")
+    if before.root_sha256 != wanted.root_sha256:
+        msg = f"{root} trusts another publisher: its pinned root is {short(before.root_sha256)}."
+        raise RefusedError(msg, next_step="To hand a device to another publisher, set up an empty folder.")
     return replace(
         before,
         hooks=wanted.hooks,

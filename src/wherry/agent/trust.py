@@ -10,7 +10,7 @@ from wherry.bundle.durable import atomic_write, storage_errors
 from wherry.bundle.release import Release, open_release
 from wherry.bundle.trust.highwater import ReleaseMark, read_record, write_record
 from wherry.bundle.trust.trusted import Trusted
-from wherry.core.digest import sha256_hex
+from wherry.core.digest import sha256_hex, short
 from wherry.core.errors import RefusedError, RollbackError, TrustError, WherryError
 
 _PINNED = "pinned.root.json"
@@ -28,7 +28,7 @@ def pin_root(layout: Layout, root_key: bytes) -> None:
     if before is None:
         atomic_write(path, root_key)
     elif before != root_key:
-        msg = f"{layout.root} trusts another publisher: its pinned root is {sha256_hex(before)[:12]}."
+        msg = f"{layout.root} trusts another publisher: its pinned root is {short(sha256_hex(before))}."
         raise RefusedError(msg, next_step="To hand a device to another publisher, set up an empty folder.")
 
 
