@@ -185,7 +185,7 @@ def test_each_profile_has_a_configuration_of_its_own(publisher: Publisher) -> No
         assert config["preprocessing"]["layout"] == "NCHW"
         assert config["inputs"][0]["shape"] == ["batch", 4]
         assert config["task"] == "classification"
-        assert config["version"] == "v2"
+        assert config["version"] == 2
     assert json.loads(files["classes.json"]) == ["fire", "no fire"]
     metrics = json.loads(files["metrics.json"])
     assert metrics["metrics"] == {"accuracy": 0.97}

@@ -144,7 +144,7 @@ def make_measurement() -> Callable[..., Measurement]:
             ci95_ms=(1.4, 1.6),
             throughput_per_s=640.0,
             load_ms=12.0,
-            peak_rss_mb=80.0,
+            memory_mb=80.0,
             size_bytes=variant.size,
             engine=EngineInfo(engine="onnxruntime", version="1.31.1", device="cpu"),
             steady=True,

@@ -1,12 +1,13 @@
 """The verb `serve`: answer V2 Open Inference Protocol requests from a device's slot or from the registry."""
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wherry.cli.options import DEFAULT_REGISTRY, RegistryPath
+from wherry.cli.options import DEFAULT_REGISTRY, AsJson, Quiet, RegistryPath
 
 if TYPE_CHECKING:
     from wherry.serving.model import ServedModel
@@ -25,8 +26,11 @@ def serve(
         str | None, typer.Option(help="From the registry: the variant; by default the chosen one.")
     ] = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Serve a model over HTTP until SIGTERM or Ctrl-C; the proof runs before the first request is taken."""
+    from wherry.cli.output import emit
     from wherry.serving.server import serve as run_server
 
     with tempfile.TemporaryDirectory(prefix="wherry-serve-") as scratch:
@@ -34,7 +38,13 @@ def serve(
             model = from_registry(registry, source, target, Path(scratch))
         else:
             model = from_device(Path(source))
-        run_server([model], host=host, port=port, on_ready=lambda url: typer.echo(f"ready: {url}", err=True))
+
+        def tell(url: str) -> None:
+            result = {"url": url, "model": model.name, "version": model.version, "engine": model.engine}
+            emit(result, [f"{model.name} v{model.version} is ready at {url}/v2"], as_json=as_json, quiet=quiet)
+            sys.stdout.flush()
+
+        run_server([model], host=host, port=port, on_ready=tell)
 
 
 def from_device(root: Path) -> "ServedModel":

@@ -4,6 +4,8 @@ Promise: `from_json(to_json(x), type(x)) == x`, and equal values give equal byte
 indent, one final newline), so a document's digest is the digest of its value.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
@@ -19,8 +21,12 @@ def to_json(value: object) -> bytes:
     """Return the canonical JSON bytes of a dataclass, mapping, list or scalar.
 
     Raises:
-        DocumentError: a field of the dataclass holds what its type does not allow, such as NaN in place of a number.
+        DocumentError: a number in it is not finite, which JSON would turn into null, or a field of the dataclass holds
+            what its type does not allow.
     """
+    for path, number in _not_finite(msgspec.to_builtins(value), "$"):
+        msg = f"`{path}` is {number}, which JSON cannot carry."
+        raise DocumentError(msg, next_step="Give None where there is no number.")
     data = msgspec.json.encode(value, order="sorted")
     if is_dataclass(value):
         data = _as_read_back(data, type(value))
@@ -67,7 +73,18 @@ def _as_read_back(data: bytes, kind: type) -> bytes:
         return msgspec.json.encode(msgspec.json.decode(data, type=kind), order="sorted")
     except msgspec.ValidationError as error:
         msg = f"This {kind.__name__} cannot be written, because it could not be read again: {error}."
-        raise DocumentError(msg, next_step="Numbers that are not finite have no place in JSON; give None.") from error
+        raise DocumentError(msg, next_step="Give each field what its type allows.") from error
+
+
+def _not_finite(value: Any, path: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _not_finite(inner, f"{path}[{index}]")
 
 
 def _check_schema(data: bytes, schema: int, what: str) -> None:

@@ -1,10 +1,8 @@
 """What goes into a text column: canonical JSON that reads back as the same value, or an error before it is written."""
 
-import math
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from wherry.core.codec import from_json, to_builtins, to_json
+from wherry.core.codec import from_json, to_json
 from wherry.core.errors import BadInputError, DocumentError
 
 T = TypeVar("T")
@@ -18,10 +16,6 @@ def write_down(value: T, kind: type[T], what: str) -> tuple[T, str]:
     """
     try:
         data = to_json(value)
-        # JSON would carry these as null: the number would be lost, or the document could not be read again.
-        for path, number in _not_finite(to_builtins(value), "$"):
-            msg = f"`{path}` is {number}"
-            raise ValueError(msg)
         return from_json(data, kind, what=what), data.decode()
     except (DocumentError, TypeError, ValueError, OverflowError) as error:
         msg = f"{what} cannot be stored as JSON: {str(error).rstrip('.')}."
@@ -35,17 +29,6 @@ def read_back(text: str, kind: type[T], what: str) -> T:
         DocumentError: the text does not fit.
     """
     return from_json(text.encode(), kind, what=what)
-
-
-def _not_finite(value: Any, path: str) -> Iterator[tuple[str, float]]:
-    if isinstance(value, float) and not math.isfinite(value):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _not_finite(inner, f"{path}.{key}")
-    elif isinstance(value, list | tuple):
-        for index, inner in enumerate(value):
-            yield from _not_finite(inner, f"{path}[{index}]")
 
 
 def check_reason(who: str, why: str) -> None:
