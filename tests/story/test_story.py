@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -163,6 +165,28 @@ def test_a_second_run_says_what_it_reused(home, document):
         assert word in reused
     assert again["trouble"]["rollback"]["live_after"] == "v1 (release 5)"
     assert again["export"]["seconds"] < document["export"]["seconds"]
+
+
+def test_ctrl_c_loses_nothing(tmp_path):
+    from rich.console import Console
+
+    from wherry.cli.demo.training import train_both
+    from wherry.cli.demo.world import make_world
+
+    words = [sys.executable, "-m", "wherry", "demo", "--json"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        last = tmp_path / "wherry-demo/training/v1/run.json"
+        deadline = time.monotonic() + 120
+        while not last.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in errors
+    assert "run the same command again" in errors
+    world = make_world(tmp_path / "wherry-demo", "EmberEye", Console(quiet=True))
+    assert [one.number for one in train_both(world)] == [1, 2]
+    assert "training of v1, carried on where it was interrupted" in world.reused
 
 
 def _snippets(kind):

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from wherry.agent.records import Health, HookResult
@@ -34,9 +35,9 @@ def run_hook(argv: tuple[str, ...], environment: Mapping[str, str], timeout_s: f
             )
         except (OSError, ValueError) as error:
             return HookResult(
-                ok=False, why=f"{argv[0]} cannot be started: {error}.", seconds=time.monotonic() - started
+                ok=False, why=f"{Path(argv[0]).name} cannot be started: {error}.", seconds=time.monotonic() - started
             )
-        why = _wait(process, argv[0], timeout_s)
+        why = _wait(process, Path(argv[0]).name, timeout_s)
         return HookResult(ok=not why, why=why, seconds=time.monotonic() - started, output=_tail(output))
 
 

@@ -77,7 +77,7 @@ def export(
     from wherry import delivery
     from wherry.cli.documents import read_examples
     from wherry.cli.output import emit, end_with, progress_screen
-    from wherry.core.errors import RefusedError
+    from wherry.core.errors import RefusedError, ToolchainMissingError
     from wherry.registry import Registry
 
     console = progress_screen(quiet=quiet)
@@ -92,10 +92,12 @@ def export(
         )
         refresh_tree(opened, ref, product)
     emit(outcomes, [export_table(outcomes)], as_json=as_json, quiet=quiet)
-    failed = [outcome.target.name for outcome in outcomes if outcome.variant is None]
+    failed = [outcome for outcome in outcomes if outcome.variant is None]
     if failed:
-        msg = f"{len(failed)} of {len(outcomes)} targets could not be built: {', '.join(failed)}."
-        end_with(RefusedError(msg, next_step="The others are in the registry; the table says what to do about these."))
+        names = ", ".join(outcome.target.name for outcome in failed)
+        kind = ToolchainMissingError if all(outcome.missing for outcome in failed) else RefusedError
+        msg = f"{len(failed)} of {len(outcomes)} targets could not be built: {names}. {failed[0].error}"
+        end_with(kind(msg, next_step=failed[0].next_step))
 
 
 def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: bool) -> "list[Target]":

@@ -41,9 +41,11 @@ def bundle(registry: "Registry", ref: str, shipment: Shipment) -> "SignedBundle"
         ProofRefusedError: no variant has a passed proof.
         SignatureError: the keys are missing or unusable.
     """
+    from wherry.bundle.trust.keys import root_bytes
     from wherry.bundle.trust.sign import sign
 
     version = registry.version(ref)
+    root_bytes(shipment.trust)  # without keys nothing is reserved and nothing is staged
     now = datetime.now(UTC).replace(microsecond=0)
     with tempfile.TemporaryDirectory(dir=registry.root) as scratch:
         packed = stage(registry, version, shipment, Path(scratch), now)

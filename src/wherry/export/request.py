@@ -39,6 +39,8 @@ class ExportOutcome:
     """Holds the variant's files under their names, `variant.json` and `export.log`."""
     error: str | None = None
     next_step: str | None = None
+    missing: bool = False
+    """Whether it failed only because a toolchain or an extra is not installed."""
     seconds: float = 0.0
     """Wall time of this call, from the start of the target's work; near zero when it was reused."""
     reused: bool = False

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wherry.core.codec import document_digest
+from wherry.core.errors import ToolchainMissingError
 from wherry.core.variant import Target
 from wherry.export.build import Runner, build_variant, key_of, with_what_it_uses
 from wherry.export.cache import ExportCache
@@ -122,10 +123,11 @@ class _Export:
         started, target = time.monotonic(), request.target
         problem = exporter_class(target.format).problem(target, request.spec)
         if problem is not None:
-            return ExportOutcome(target=target, error=problem.message, next_step=problem.next_step)
+            missing = isinstance(problem, ToolchainMissingError)
+            return ExportOutcome(target=target, error=problem.message, next_step=problem.next_step, missing=missing)
         if parent is not None and parent.variant is None:
             error = f"{target.name} starts from {parent.target.name}, which failed: {parent.error}"
-            return ExportOutcome(target=target, error=error, next_step=parent.next_step)
+            return ExportOutcome(target=target, error=error, next_step=parent.next_step, missing=parent.missing)
         key = key_of(request, parent)
         variant = self._cache.find(key)
         if variant is None:

@@ -75,8 +75,12 @@ def healthy(root: Path, product: str, port: int) -> int:
         known, body = _get(port, f"/v2/models/{product}")
         served = json.loads(body).get("versions", [])
     except (OSError, http.client.HTTPException, ValueError):
+        sys.stdout.write("the site's application does not answer\n")
         return 1
-    return 0 if (ready, known) == (200, 200) and str(config["version"]) in served else 1
+    if (ready, known) == (200, 200) and str(config["version"]) in served:
+        return 0
+    sys.stdout.write(f"the site's application serves {served or 'nothing'} and not {config['version']}\n")
+    return 1
 
 
 def _get(port: int, path: str) -> tuple[int, bytes]:

@@ -44,11 +44,11 @@ def go_wrong(world: World, trained: "Sequence[Trained]") -> None:
         numbers["unhealthy_service"] = _try(world, healthy, "v3 proves well, but the site cannot live with it")
         numbers["rollback"] = _back_to_first(world, registry)
         rows = [
-            (name.replace("_", " "), tried["exit_code"], tried["live_before"], tried["live_after"], tried["outcome"])
+            (name.replace("_", " "), tried["exit_code"], tried["live_before"], tried["live_after"])
             for name, tried in numbers.items()
             if isinstance(tried, dict) and "exit_code" in tried
         ]
-        world.show(table(("trouble", "exit code", "live before", "live after", "what the device said"), rows))
+        world.show(table(("trouble", "exit code", "live before", "live after"), rows))
 
 
 def _third_version(world: World, registry: Registry, second: "Trained", numbers: dict[str, Any]) -> "Version":
