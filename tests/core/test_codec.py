@@ -110,3 +110,9 @@ def test_an_unknown_schema_is_an_error_with_a_way_out(document: bytes) -> None:
 def test_a_schema_is_asked_of_an_object_only() -> None:
     with pytest.raises(DocumentError, match="Expected `object`"):
         from_json(b"[1]", Numbered, what="it", schema=1)
+
+
+def test_a_field_of_the_wrong_type_is_not_written() -> None:
+    value = OutputError(name=3, max_abs=0.0, mean_abs=0.0, cosine=1.0, snr_db=None)  # type: ignore[arg-type]
+    with pytest.raises(DocumentError, match=r"OutputError cannot be written.*\$\.name"):
+        to_json(value)

@@ -32,13 +32,17 @@ def detect(as_json: AsJson = False, quiet: Quiet = False) -> None:
     from wherry.cli.output import emit, table
 
     profile = probe()
+    runtimes = [f"{name} {version}" for name, version in profile.runtimes.items() if name != "null"]
     rows: list[tuple[str, object]] = [
         ("system", f"{profile.os} {profile.arch}"),
         ("processor", f"{profile.cpu}, {profile.cores} cores"),
         ("vector extensions", ", ".join(profile.vector_extensions) or "-"),
         ("memory", f"{profile.memory_bytes / 2**30:.1f} GiB"),
         ("accelerators", ", ".join(f"{a.name} ({a.device_type})" for a in profile.accelerators) or "none"),
-        ("runtimes", ", ".join(f"{name} {version}" for name, version in profile.runtimes.items()) or "none"),
+        (
+            "runtimes",
+            ", ".join(runtimes) or "none",
+        ),
     ]
     emit(profile, [table(("this machine", ""), rows)], as_json=as_json, quiet=quiet)
 

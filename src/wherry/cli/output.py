@@ -3,8 +3,10 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NoReturn
 
+import msgspec
 import typer
 
 from wherry.core.codec import to_json
@@ -20,11 +22,18 @@ _PAPER_WIDTH = 120
 def emit(result: object, text: "Iterable[RenderableType]", *, as_json: bool, quiet: bool) -> None:
     """Print the result as JSON, or the lines and tables of `text`, or nothing."""
     if as_json:
-        sys.stdout.write(to_json(result).decode())
+        sys.stdout.write(to_json(msgspec.to_builtins(result, enc_hook=_path_as_text)).decode())
     elif not quiet:
         console = screen()
         for part in text:
             console.print(part, highlight=False)
+
+
+def _path_as_text(value: object) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    msg = f"{type(value).__name__} has no place in a document"
+    raise TypeError(msg)
 
 
 def end_with(error: WherryError) -> NoReturn:

@@ -122,7 +122,7 @@ def install(world: World, bundles: Sequence[Path]) -> int:
             keep=3,
         )
         profile = detect()
-        runtimes = ", ".join(f"{name} {version}" for name, version in profile.runtimes.items())
+        runtimes = ", ".join(f"{name} {version}" for name, version in profile.runtimes.items() if name != "null")
         world.say(f"This device: {profile.cpu}, {profile.cores} cores, {profile.os} {profile.arch}; {runtimes}.")
         reports = [install_bundle(world.device, bundle) for bundle in bundles]
         for report in reports:
