@@ -69,15 +69,35 @@ def _console(made: "Console") -> "Console":
     return made
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> "Table":
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> "Sheet":
     """Return a table for people; numbers are given as they should stand."""
-    from rich import box
-    from rich.table import Table
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    return Sheet(list(headings), cells, title)
 
-    made = Table(*headings, title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
-    for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
-    return made
+
+class Sheet:
+    """A table that is laid out only when it is printed, so that a JSON answer does not pay for it."""
+
+    def __init__(self, headings: list[str], rows: list[list[str]], title: str | None) -> None:
+        self.headings = headings
+        self.rows = rows
+        self.title = title
+
+    def __rich__(self) -> "Table":
+        from rich import box
+        from rich.table import Table
+
+        made = Table(
+            *self.headings,
+            title=self.title,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            title_style="bold",
+            pad_edge=False,
+        )
+        for row in self.rows:
+            made.add_row(*row)
+        return made
 
 
 def megabytes(size: int) -> str:

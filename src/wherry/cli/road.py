@@ -24,8 +24,8 @@ from wherry.cli.options import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
+    from wherry.cli.output import Sheet
     from wherry.core.report import Choice, Measurement, Report
     from wherry.core.variant import Target
     from wherry.export.request import ExportOutcome
@@ -242,7 +242,7 @@ def keys_list(trust: Trust = DEFAULT_TRUST, as_json: AsJson = False, quiet: Quie
     emit(found, [table(("role", "key", "scheme", "metadata expires"), rows)], as_json=as_json, quiet=quiet)
 
 
-def export_table(outcomes: "Sequence[ExportOutcome]") -> "Table":
+def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":
     """Return what was built, for people."""
     from wherry.cli.output import megabytes, table
 
@@ -259,7 +259,7 @@ def export_table(outcomes: "Sequence[ExportOutcome]") -> "Table":
     return table(("target", "result", "size", "time", "why"), rows)
 
 
-def proof_table(reports: "Sequence[Report]") -> "Table":
+def proof_table(reports: "Sequence[Report]") -> "Sheet":
     """Return the proofs, for people."""
     from wherry.cli.output import percent, table
 
@@ -278,7 +278,7 @@ def proof_table(reports: "Sequence[Report]") -> "Table":
     return table(("variant", "verdict", "agreement", "accuracy", "max error", "cosine", "why"), rows)
 
 
-def bench_table(measurements: "Sequence[Measurement]") -> "Table":
+def bench_table(measurements: "Sequence[Measurement]") -> "Sheet":
     """Return the measurements, for people."""
     from wherry.cli.output import table
 
