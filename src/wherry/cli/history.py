@@ -1,6 +1,6 @@
 """Verbs that move aliases and tell their history: promote, rollback, log."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from wherry.cli.options import (
     actor,
     refresh_tree,
 )
+
+if TYPE_CHECKING:
+    from wherry.core.model import Event
 
 
 def add_to(app: typer.Typer) -> None:
@@ -82,8 +85,13 @@ def log(
 
     with Registry.open(registry, create=False) as opened:
         events = opened.events(model, limit=limit)
-    rows = [
-        (e.at[:19].replace("T", " "), e.who, e.kind.replace("_", " "), f"{e.model}@v{e.version}", e.alias, e.why)
-        for e in events
-    ]
-    emit(events, [table(("when", "who", "what", "version", "alias", "why"), rows)], as_json=as_json, quiet=quiet)
+    rows = [(e.at[:19].replace("T", " "), e.who, _what(e), e.why) for e in events]
+    emit(events, [table(("when", "who", "what", "why"), rows)], as_json=as_json, quiet=quiet)
+
+
+def _what(event: "Event") -> str:
+    if event.kind == "alias_moved":
+        return f"{event.model}@{event.alias} -> v{event.version}"
+    number = f" {event.details['release']}" if event.kind == "released" else ""
+    kind = "is release" if event.kind == "released" else event.kind
+    return f"{event.model}@v{event.version} {kind}{number}"

@@ -87,14 +87,10 @@ class Sheet:
         from rich import box
         from rich.table import Table
 
-        made = Table(
-            *self.headings,
-            title=self.title,
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            title_style="bold",
-            pad_edge=False,
-        )
+        made = Table(title=self.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in self.headings[:-1]:
+            made.add_column(heading, no_wrap=True)  # only the last column, the reasons, is broken into lines
+        made.add_column(self.headings[-1], overflow="fold")
         for row in self.rows:
             made.add_row(*row)
         return made

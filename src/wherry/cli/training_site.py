@@ -100,8 +100,7 @@ def list_versions(
         aliases = {name: opened.aliases(name) for name in names}
     rows = [
         (
-            v.name,
-            v.semantic_version,
+            f"{v.name} ({v.semantic_version})",
             v.created_at[:16].replace("T", " "),
             percent(v.metrics.get("accuracy")),
             v.lineage.training_images,
@@ -110,7 +109,7 @@ def list_versions(
         )
         for v in versions
     ]
-    headings = ("version", "semantic", "created", "accuracy", "images", "new", "aliases")
+    headings = ("version", "created", "accuracy", "images", "new", "aliases")
     empty = f"{registry} holds no versions yet. Register one with `wherry register`."
     emit(versions, [table(headings, rows) if rows else empty], as_json=as_json, quiet=quiet)
 
