@@ -16,6 +16,7 @@ import pytest
 
 from tests.agent.crash import assert_installs, assert_whole
 from tests.agent.world import NOW, Device, Publisher
+from wherry import durable
 from wherry.agent import (
     AgentEvent,
     Hooks,
@@ -32,7 +33,6 @@ from wherry.agent import (
 from wherry.agent.layout import Layout
 from wherry.agent.lock import device_lock
 from wherry.agent.placing import place
-from wherry.bundle import durable
 from wherry.core.errors import (
     BadInputError,
     BusyError,

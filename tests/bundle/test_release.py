@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bundle.publishers import NOW, Publisher, everything
-from tests.bundle.test_durable import file_size_limit
+from tests.test_durable import file_size_limit
 from wherry.bundle import release as release_room
 from wherry.bundle.layout import blobs
 from wherry.bundle.release import Release, open_release, write_release

@@ -9,13 +9,13 @@ import pytest
 from tuf.api.metadata import Metadata, Targets
 
 from tests.bundle.publishers import NOW, Publisher, everything, read_members
-from tests.bundle.test_durable import file_size_limit
-from wherry.bundle.durable import locked
+from tests.test_durable import file_size_limit
 from wherry.bundle.layout import blob_path, blobs
 from wherry.bundle.trust.keys import init_keys, key_path
 from wherry.bundle.trust.sign import sign
 from wherry.core.digest import sha256_hex
 from wherry.core.errors import BadInputError, BusyError, DigestMismatchError, NotFoundError, RefusedError, StorageError
+from wherry.durable import locked
 
 
 def test_the_one_file_holds_what_was_packed_and_its_signatures(publisher: Publisher) -> None:

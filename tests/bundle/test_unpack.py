@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.bundle.publishers import NOW, Publisher, altered, everything
-from tests.bundle.test_durable import file_size_limit
+from tests.test_durable import file_size_limit
 from wherry.bundle.layout import blob_path, blobs
 from wherry.bundle.trust.trusted import Trusted
 from wherry.bundle.trust.verify import verify

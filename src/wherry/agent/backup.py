@@ -8,7 +8,7 @@ from wherry.agent.layout import Layout
 from wherry.agent.placing import place
 from wherry.agent.publish import product_files
 from wherry.agent.transaction import Saved
-from wherry.bundle.durable import fsync_dir, storage_errors
+from wherry.durable import fsync_dir, storage_errors
 
 
 def save(layout: Layout, product: str, now: datetime) -> tuple[Saved, ...]:

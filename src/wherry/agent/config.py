@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from wherry.agent.layout import Layout
-from wherry.bundle.durable import atomic_write, storage_errors
 from wherry.core.codec import from_json, to_json
 from wherry.core.errors import NotFoundError, UsageError
+from wherry.durable import atomic_write, storage_errors
 
 CONFIG_SCHEMA = 1
 

@@ -17,12 +17,12 @@ from wherry.agent.recovery import start
 from wherry.agent.transaction import Transaction
 from wherry.agent.trust import pin_root
 from wherry.agent.undo import Reason, check_health, go_back
-from wherry.bundle.durable import atomic_write, storage_errors
 from wherry.bundle.release import Release, open_release
 from wherry.core.codec import to_json
 from wherry.core.digest import sha256_hex, short
 from wherry.core.errors import DeviceError, NotFoundError, RefusedError, StorageError, UsageError, WherryError
 from wherry.core.model import check_name
+from wherry.durable import atomic_write, storage_errors
 
 
 def init_device(

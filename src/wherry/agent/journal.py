@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from wherry.bundle.durable import fsync_dir, fsync_file, storage_errors
 from wherry.core.digest import sha256_hex
 from wherry.core.errors import StorageError
+from wherry.durable import fsync_dir, fsync_file, storage_errors
 
 GENESIS = "0" * 64
 _TAIL_BYTES = 64 * 1024

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wherry.bundle.durable import storage_errors
 from wherry.core.errors import BusyError
+from wherry.durable import storage_errors
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from wherry.bundle.durable import CHUNK, replace, storage_errors, writing
+from wherry.durable import CHUNK, replace, storage_errors, writing
 
 _FICLONE = 0x40049409
 """Linux, `linux/fs.h`: share the blocks of another file until one of the two is written (btrfs, XFS, bcachefs)."""

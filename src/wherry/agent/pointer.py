@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wherry.agent.layout import SLOTS, Layout
-from wherry.bundle.durable import fsync_dir, fsync_file, storage_errors
 from wherry.core.codec import document_digest, from_json, to_json
 from wherry.core.errors import DocumentError
+from wherry.durable import fsync_dir, fsync_file, storage_errors
 
 SLOT_SIZE = 4096
 """Bytes of a slot, filled up with spaces: one page, never longer, never shorter."""

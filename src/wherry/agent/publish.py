@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 from wherry.agent.layout import Layout
 from wherry.agent.placing import place
 from wherry.bundle.companions import application_config
-from wherry.bundle.durable import atomic_write, fsync_dir, storage_errors
 from wherry.bundle.release import Release
 from wherry.core.codec import from_json, to_json
 from wherry.core.errors import DocumentError
 from wherry.core.variant import Variant
+from wherry.durable import atomic_write, fsync_dir, storage_errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from wherry.bundle.durable import atomic_write, storage_errors
 from wherry.core.codec import from_json, to_json
 from wherry.core.errors import DocumentError, RefusedError
+from wherry.durable import atomic_write, storage_errors
 
 MOST_INTERRUPTIONS = 3
 """A trial cut off this often is taken to be the cause: a model that crashes the machine must not do so for ever."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from wherry.agent.layout import Layout
 from wherry.agent.states import State
-from wherry.bundle.durable import atomic_write, storage_errors
 from wherry.core.codec import from_json, to_json
 from wherry.core.errors import DocumentError
+from wherry.durable import atomic_write, storage_errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from wherry.agent.layout import Layout
 from wherry.agent.machine import Machine
-from wherry.bundle.durable import atomic_write, storage_errors
 from wherry.bundle.release import Release, open_release
 from wherry.bundle.trust.highwater import ReleaseMark, read_record, write_record
 from wherry.bundle.trust.trusted import Trusted
 from wherry.core.digest import sha256_hex, short
 from wherry.core.errors import RefusedError, RollbackError, TrustError, WherryError
+from wherry.durable import atomic_write, storage_errors
 
 _PINNED = "pinned.root.json"
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from wherry.bundle.durable import CHUNK, storage_errors
 from wherry.bundle.zipformat import Member, encode_directory, encode_local
 from wherry.core.digest import FileRef
 from wherry.core.errors import DigestMismatchError
+from wherry.durable import CHUNK, storage_errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import IO, Self, final
 
 from wherry.bundle import zipdirectory
-from wherry.bundle.durable import CHUNK, storage_error, storage_errors
 from wherry.bundle.layout import MAX_MEMBERS, MAX_PATH, set_fault
 from wherry.bundle.zipformat import Member
 from wherry.core.errors import BundleError, NotFoundError
+from wherry.durable import CHUNK, storage_error, storage_errors
 
 _LEFT_BY_FILE_MANAGERS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wherry.bundle.companions import companions
-from wherry.bundle.durable import CHUNK, atomic_write, fsync_dir, storage_errors, writing
 from wherry.bundle.layout import MANIFEST, MAX_MANIFEST, MAX_MEMBERS, blob_path, member_sizes, path_fault, set_fault
 from wherry.core.codec import to_json
 from wherry.core.digest import FileRef, sha256_hex
@@ -16,6 +15,7 @@ from wherry.core.errors import BadInputError, DigestMismatchError, NotFoundError
 from wherry.core.manifest import DeploymentProfile, Manifest, ManifestEntry
 from wherry.core.model import Version, check_name
 from wherry.core.report import Measurement, Proven
+from wherry.durable import CHUNK, atomic_write, fsync_dir, storage_errors, writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from wherry.bundle.durable import CHUNK, atomic_write, fsync_dir, storage_errors, writing
 from wherry.bundle.layout import MANIFEST, set_fault
 from wherry.bundle.unpack import is_intact, store_path
 from wherry.core.codec import from_json, to_json
@@ -18,6 +17,7 @@ from wherry.core.device import DeviceType
 from wherry.core.digest import FileRef, sha256_hex
 from wherry.core.errors import BundleError, DigestMismatchError, DocumentError, NotFoundError
 from wherry.core.manifest import MANIFEST_SCHEMA, Manifest, ManifestEntry
+from wherry.durable import CHUNK, atomic_write, fsync_dir, storage_errors, writing
 
 RECORD = "release.json"
 READY = "READY"

@@ -5,11 +5,11 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from wherry.bundle.durable import CHUNK, storage_errors, writing
 from wherry.bundle.layout import blob_path, blobs
 from wherry.bundle.trust.trusted import Trusted
 from wherry.core.digest import FileRef, check_sha256
 from wherry.core.errors import BundleError, DigestMismatchError, StorageError
+from wherry.durable import CHUNK, storage_errors, writing
 
 _SPARE = 4 << 20
 """Bytes left over for directories, records and the journal."""

@@ -5,9 +5,7 @@ mode. Where the sources of the network lay on this machine is taken out of the g
 torch give the same bytes.
 """
 
-import contextlib
 import io
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +17,9 @@ from wherry.checkpoint.architecture import architecture_digest
 from wherry.checkpoint.examples import dynamic_axes, example_inputs
 from wherry.checkpoint.forward import check_names, run_eager
 from wherry.core.digest import sha256_hex
-from wherry.core.errors import CheckpointError, SpecMismatchError, StorageError, WherryError
+from wherry.core.errors import CheckpointError, SpecMismatchError, WherryError
 from wherry.core.model import ModelSpec
+from wherry.durable import atomic_write
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +80,7 @@ def capture(
             worst = check_agreement(module, reloaded, spec, _batches(spec), axes or {}, seed)
     finally:
         module.train(training)
-    _write(path, data)
+    atomic_write(path, data)
     return CapturedProgram(
         path=path,
         sha256=sha256_hex(data),
@@ -149,19 +148,3 @@ def _save(program: "ExportedProgram") -> bytes:
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write beside the place and move there, so that a killed process leaves the old file or the new one."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        msg = f"{path} cannot be written: {error.strerror or error}."
-        raise StorageError(msg) from error

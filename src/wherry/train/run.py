@@ -17,11 +17,12 @@ from typing import Any, Literal
 
 from wherry.core.codec import from_json, to_json
 from wherry.core.errors import BadInputError, CheckpointError
+from wherry.durable import atomic_write
 from wherry.train.examples import Examples
 from wherry.train.plan import RUN_SCHEMA, RunPlan, Strategy, config_snapshot, make_plan, start_weights
 from wherry.train.recipe import Epoch, Job, Recipe
 from wherry.train.snapshot import DatasetSnapshot, SnapshotDelta, delta, snapshot, unseen
-from wherry.train.state import read_state, write_bytes, write_state
+from wherry.train.state import read_state, write_state
 
 PLAN, LAST, CHECKPOINT, RESULT = "run.json", "last.pt", "checkpoint.pt", "result.json"
 _LOG = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ def _begin(out: Path, plan: RunPlan, start_from: Path | None) -> RunPlan:
     weights, base = start_weights(start_from)
     plan = replace(plan, base=base)
     write_state(out / LAST, {"done": 0, "weights": weights, "state": None, "history": [], "resumed": 0})
-    write_bytes(out / PLAN, to_json(plan))
+    atomic_write(out / PLAN, to_json(plan))
     return plan
 
 
@@ -215,7 +216,7 @@ def _carry_on(
         if on_epoch is not None:
             on_epoch(record)
     sha256 = write_state(out / CHECKPOINT, _checkpoint(recipe, plan, weights, history))
-    write_bytes(out / RESULT, to_json(_Record(sha256=sha256, history=tuple(history), resumed=resumed)))
+    atomic_write(out / RESULT, to_json(_Record(sha256=sha256, history=tuple(history), resumed=resumed)))
     (out / LAST).unlink(missing_ok=True)
 
 

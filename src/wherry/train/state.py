@@ -1,36 +1,14 @@
 """The files of a run: written in one step, read without executing anything."""
 
-import contextlib
 import hashlib
 import io
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wherry.core.errors import CheckpointError, NotFoundError, StorageError
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write beside the place, flush to the disk and move there: killed at any instant, one whole file stands.
-
-    Raises:
-        StorageError: the folder cannot be written, or the disk is full; an older file is unharmed.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        msg = f"{path} cannot be written: {error.strerror or error}."
-        raise StorageError(msg) from error
+from wherry.core.errors import CheckpointError, NotFoundError
+from wherry.durable import atomic_write
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> str:
@@ -44,7 +22,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> str:
     buffer = io.BytesIO()
     torch.save(_interned(dict(state)), buffer)
     data = buffer.getvalue()
-    write_bytes(path, data)
+    atomic_write(path, data)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from wherry.bundle.durable import atomic_write, storage_errors
 from wherry.core.codec import from_json, to_json
 from wherry.core.digest import short
 from wherry.core.errors import DocumentError, ExpiredError, RollbackError, StorageError
 from wherry.core.manifest import Manifest
+from wherry.durable import atomic_write, storage_errors
 
 RECORD = "highwater.json"
 SCHEMA = 1

@@ -21,8 +21,8 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 from tuf.api.serialization import DeserializationError
 
-from wherry.bundle.durable import atomic_write, storage_errors, writing
 from wherry.core.errors import BadInputError, ExpiredError, NotFoundError, RefusedError
+from wherry.durable import atomic_write, storage_errors, writing
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 ROOT_DAYS = 365

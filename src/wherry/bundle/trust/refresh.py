@@ -23,10 +23,10 @@ from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Time
 from tuf.ngclient import FetcherInterface, Updater
 
 from wherry.bundle.container import BundleReader
-from wherry.bundle.durable import storage_errors
 from wherry.bundle.layout import METADATA
 from wherry.bundle.trust.highwater import RoleMark
 from wherry.core.errors import BundleError, ExpiredError, RollbackError, SignatureError
+from wherry.durable import storage_errors
 
 CACHED = ("timestamp.json", "snapshot.json", "targets.json")
 _BASE = "bundle:/"

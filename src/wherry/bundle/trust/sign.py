@@ -13,13 +13,13 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from wherry.bundle.archive import Source, write_archive
-from wherry.bundle.durable import atomic_write, locked, storage_errors, writing
 from wherry.bundle.layout import MANIFEST, METADATA, blob_path, blobs, stored_target, target_path
 from wherry.bundle.pack import Bundle
 from wherry.bundle.trust.keys import load_signer, metadata_folder, root_paths, root_until
 from wherry.core.digest import sha256_hex
 from wherry.core.errors import BadInputError, RefusedError
 from wherry.core.manifest import Manifest
+from wherry.durable import atomic_write, locked, storage_errors, writing
 
 _TIMESTAMP = "timestamp.json"
 _Role = TypeVar("_Role", Targets, Snapshot, Timestamp)

@@ -13,7 +13,6 @@ from pathlib import Path
 from tuf.api.metadata import TargetFile
 
 from wherry.bundle.container import BundleReader, open_bundle
-from wherry.bundle.durable import atomic_write, storage_errors
 from wherry.bundle.layout import (
     MANIFEST,
     MAX_MANIFEST,
@@ -40,6 +39,7 @@ from wherry.core.codec import from_json
 from wherry.core.digest import sha256_hex
 from wherry.core.errors import BundleError, DigestMismatchError, DocumentError, SignatureError, StorageError
 from wherry.core.manifest import MANIFEST_SCHEMA, Manifest
+from wherry.durable import atomic_write, storage_errors
 
 _DOCUMENT = re.compile(rf"{METADATA}/(timestamp|[1-9][0-9]*\.(root|snapshot|targets))\.json")
 _PIN = "Give the publisher's root.json, which must reach you by another way than the bundle: `--root-key root.json`."

@@ -1,9 +1,8 @@
 """The loader family's table: which member reads which format; listing it imports nothing."""
 
-import importlib
-
 from wherry.checkpoint.interface import Loader
 from wherry.core.errors import CheckpointError
+from wherry.core.family import look_up
 
 LOADERS: dict[str, str] = {
     "torch-zip": "wherry.checkpoint.loaders.state_dict:StateDictLoader",
@@ -20,9 +19,6 @@ def loader_for(file_format: str) -> Loader:
     Raises:
         CheckpointError: no member reads it.
     """
-    if file_format not in LOADERS:
-        msg = f"There is no loader for {file_format!r}."
-        raise CheckpointError(msg, next_step=f"Give a file of one of these formats: {', '.join(LOADERS)}.")
-    module, _, attribute = LOADERS[file_format].partition(":")
-    member: type[Loader] = getattr(importlib.import_module(module), attribute)
+    step = f"Give a file of one of these formats: {', '.join(LOADERS)}."
+    member: type[Loader] = look_up(LOADERS, file_format, "loader for", next_step=step, error=CheckpointError)
     return member()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.core.codec import to_builtins, to_json
 from wherry.core.errors import StorageError
+from wherry.durable import atomic_write
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -92,11 +93,7 @@ class World:
 
     def remember(self, name: str, note: dict[str, Any]) -> None:
         """Keep a note for the next run."""
-        path = self.folder / "notes" / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".part")
-        partial.write_bytes(to_json(note))
-        partial.replace(path)
+        atomic_write(self.folder / "notes" / f"{name}.json", to_json(note))
 
 
 def make_world(folder: Path, product: str, console: "Console") -> World:

@@ -1,8 +1,6 @@
 """The target family's table: listing it imports nothing."""
 
-import importlib
-
-from wherry.core.errors import NotFoundError
+from wherry.core.family import look_up
 from wherry.export.interface import Exporter
 
 TARGETS: dict[str, str] = {
@@ -20,9 +18,6 @@ def exporter_class(name: str) -> type[Exporter]:
     Raises:
         NotFoundError: no such format.
     """
-    if name not in TARGETS:
-        msg = f"There is no target format {name!r}."
-        raise NotFoundError(msg, next_step=f"Use one of {', '.join(TARGETS)}; `wherry targets` says more.")
-    module, _, attribute = TARGETS[name].partition(":")
-    member: type[Exporter] = getattr(importlib.import_module(module), attribute)
+    step = f"Use one of {', '.join(TARGETS)}; `wherry targets` says more."
+    member: type[Exporter] = look_up(TARGETS, name, "target format", next_step=step)
     return member

@@ -1,8 +1,6 @@
 """The task family's table: listing it imports nothing."""
 
-import importlib
-
-from wherry.core.errors import NotFoundError
+from wherry.core.family import look_up
 from wherry.proof.interface import TaskMetric
 
 TASKS: dict[str, str] = {
@@ -17,9 +15,5 @@ def task_metric(name: str) -> TaskMetric:
     Raises:
         NotFoundError: no such task.
     """
-    if name not in TASKS:
-        msg = f"There is no task {name!r}."
-        raise NotFoundError(msg, next_step=f"Use one of {', '.join(TASKS)}.")
-    module, _, attribute = TASKS[name].partition(":")
-    member: TaskMetric = getattr(importlib.import_module(module), attribute)()
-    return member
+    member: type[TaskMetric] = look_up(TASKS, name, "task")
+    return member()

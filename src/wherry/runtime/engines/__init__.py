@@ -1,8 +1,6 @@
 """The engine family's table: listing it imports nothing."""
 
-import importlib
-
-from wherry.core.errors import NotFoundError
+from wherry.core.family import look_up
 from wherry.runtime.interface import Engine
 
 ENGINES: dict[str, str] = {
@@ -20,9 +18,5 @@ def engine_class(name: str) -> type[Engine]:
     Raises:
         NotFoundError: no such engine.
     """
-    if name not in ENGINES:
-        msg = f"There is no engine {name!r}."
-        raise NotFoundError(msg, next_step=f"Use one of {', '.join(ENGINES)}.")
-    module, _, attribute = ENGINES[name].partition(":")
-    member: type[Engine] = getattr(importlib.import_module(module), attribute)
+    member: type[Engine] = look_up(ENGINES, name, "engine")
     return member

@@ -1,8 +1,6 @@
 """The recipe family's table: listing it imports nothing."""
 
-import importlib
-
-from wherry.core.errors import NotFoundError
+from wherry.core.family import look_up
 from wherry.train.recipe import Recipe
 
 RECIPES: dict[str, str] = {
@@ -17,9 +15,5 @@ def recipe_named(name: str) -> Recipe:
     Raises:
         NotFoundError: no such recipe.
     """
-    if name not in RECIPES:
-        msg = f"There is no recipe {name!r}."
-        raise NotFoundError(msg, next_step=f"Use one of {', '.join(RECIPES)}.")
-    module, _, attribute = RECIPES[name].partition(":")
-    found: Recipe = getattr(importlib.import_module(module), attribute)
+    found: Recipe = look_up(RECIPES, name, "recipe")
     return found

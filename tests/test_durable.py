@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.bundle.publishers import everything
-from wherry.bundle import durable
+from wherry import durable
 from wherry.core.errors import BusyError, StorageError
 
 
@@ -200,7 +200,7 @@ def test_a_lock_is_held_by_one_and_freed_by_death(tmp_path: Path) -> None:
         pass
     assert caught.value.exit_code == 7
     script = (
-        "import os, sys, pathlib\nfrom wherry.bundle.durable import locked\n"
+        "import os, sys, pathlib\nfrom wherry.durable import locked\n"
         "with locked(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)\n"
     )
     died = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
