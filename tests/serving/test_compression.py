@@ -24,7 +24,12 @@ def test_plain(encoding: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("body", "coding"),
-    [(b"", "gzip"), (b"abc", "gzip"), (gzip.compress(b"abc"), "deflate"), (gzip.compress(b"abc") + b"x", "gzip")],
+    [
+        (b"", "gzip"),
+        (b"abc", "gzip"),
+        (gzip.compress(b"abc", mtime=0), "deflate"),
+        (gzip.compress(b"abc", mtime=0) + b"x", "gzip"),
+    ],
 )
 def test_damaged(body: bytes, coding: str) -> None:
     with pytest.raises(BadInputError):
@@ -34,7 +39,7 @@ def test_damaged(body: bytes, coding: str) -> None:
 @given(st.integers(0, 20))
 def test_truncated(cut: int) -> None:
     with pytest.raises(BadInputError):
-        decompress(gzip.compress(b"abc")[:cut], "gzip", 100)
+        decompress(gzip.compress(b"abc", mtime=0)[:cut], "gzip", 100)
 
 
 def test_bomb_stops_at_the_limit() -> None:
