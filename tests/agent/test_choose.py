@@ -138,6 +138,13 @@ def test_an_absent_runtime_leaves_nothing() -> None:
     assert reasons(bare).count("is not installed here") == 2
 
 
+def test_a_machine_that_has_only_torch_gets_what_was_meant_for_a_gpu() -> None:
+    only_torch = replace(CPU, runtimes={"torch": "2"})
+    assert ranked(only_torch) == [("torch-fp32", "cpu")]
+    assert "tried on the CPU" in choose(only_torch, MANIFEST).candidates[0].reason
+    assert "The runtime onnxruntime is not installed here." in reasons(only_torch)
+
+
 def test_a_profile_of_nothing_is_a_reason() -> None:
     hollow = replace(MANIFEST, profiles=(profile("cpu", "tflite-fp32"),))
     assert "names tflite-fp32, which the bundle does not hold." in reasons(CPU, hollow)

@@ -42,7 +42,8 @@ def choose(device: DeviceProfile, manifest: Manifest) -> Ranking:
     """Return the variants to try on `device`, best first.
 
     Deployment profiles come first: by kind of device (GPU, Apple GPU, CPU), among those of one kind in the manifest's
-    order. Then the variants that no profile names, recommended first, on the CPU.
+    order. Then the variants that no profile names, recommended first, on the CPU. Where none of these runs, such as on
+    a machine that has only PyTorch, what a profile meant for another kind of device is tried on the CPU.
     """
     candidates: list[Candidate] = []
     why_nots: list[WhyNot] = []
@@ -59,9 +60,14 @@ def choose(device: DeviceProfile, manifest: Manifest) -> Ranking:
             continue
         reason = _runtime_objection(device, entry)
         if reason is None:
-            candidates.append(_without_profile(entry))
+            candidates.append(_on_cpu(entry, "No deployment profile names it; it runs on the CPU."))
         else:
             why_nots.append(WhyNot(target=entry.variant.name, reason=reason))
+    if not candidates:
+        runs = [entry for entry in manifest.entries if _runtime_objection(device, entry) is None]
+        candidates = [
+            _on_cpu(entry, "Nothing meant for this machine runs here; it is tried on the CPU.") for entry in runs
+        ]
     return Ranking(candidates=tuple(candidates), why_nots=tuple(why_nots))
 
 
@@ -101,13 +107,13 @@ def _from_profile(entry: ManifestEntry, profile: DeploymentProfile) -> Candidate
     )
 
 
-def _without_profile(entry: ManifestEntry) -> Candidate:
+def _on_cpu(entry: ManifestEntry, reason: str) -> Candidate:
     return Candidate(
         entry=entry,
         device_type="cpu",
         model_file=PurePosixPath(entry.variant.files[0].path).name,
         optimization="",
-        reason="No deployment profile names it; it runs on the CPU.",
+        reason=reason,
     )
 
 
