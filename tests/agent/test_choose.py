@@ -129,7 +129,7 @@ def test_the_wrong_system_is_a_reason() -> None:
 def test_variants_without_a_profile_come_last_in_the_manifests_order() -> None:
     more = replace(MANIFEST, entries=(*MANIFEST.entries, entry("null-fp32", "null"), entry("tflite-fp32", "null")))
     assert ranked(CPU, more) == [("onnx-int8", "cpu"), ("null-fp32", "cpu"), ("tflite-fp32", "cpu")]
-    assert choose(CPU, more).candidates[1].model_file == "model.null"
+    assert choose(CPU, more).candidates[1].model_file == "EmberEye.null"
 
 
 def test_an_absent_runtime_leaves_nothing() -> None:

@@ -121,3 +121,36 @@ def test_the_registry_comes_from_the_environment(tmp_path):
     )
     assert done.returncode == 4
     assert "none" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("library", "words", "extra"),
+    [
+        ("sqlalchemy", ["list"], "registry"),
+        ("uvicorn", ["serve", "nowhere"], "serve"),
+        ("tuf", ["keys", "init", "--trust", "keys"], "device"),
+        ("tritonclient", ["demo"], "demo"),
+        ("sklearn", ["demo"], "demo"),
+    ],
+)
+def test_a_missing_extra_names_the_command_that_brings_it(library, words, extra, tmp_path):
+    """The import system says that the library is not there, as it would on a machine without the extra."""
+    code = f"import sys; sys.modules[{library!r}] = None; from wherry.cli.main import run; sys.exit(run({words!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 5, done.stderr
+    assert f"The library {library} is not installed" in done.stderr
+    assert done.stderr.rstrip().endswith(f"Run: pip install 'wherry[{extra}]'")
+
+
+def test_a_module_that_no_extra_brings_is_a_bug(monkeypatch, capsys):
+    fail_with(ModuleNotFoundError("no such thing", name="nothing.at.all"), monkeypatch)
+    assert cli.run(["targets"]) == 1
+    assert "ModuleNotFoundError" in capsys.readouterr().err
+
+
+def test_what_looks_like_markup_is_text(capsys, monkeypatch):
+    from wherry.runtime.engines import engine_class
+
+    monkeypatch.setattr(engine_class("openvino"), "module", "a_runtime_that_is_not_there")
+    assert cli.run(["doctor"]) == 0
+    assert "pip install 'wherry[openvino]'" in " ".join(capsys.readouterr().out.split())

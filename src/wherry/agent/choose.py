@@ -60,13 +60,14 @@ def choose(device: DeviceProfile, manifest: Manifest) -> Ranking:
             continue
         reason = _runtime_objection(device, entry)
         if reason is None:
-            candidates.append(_on_cpu(entry, "No deployment profile names it; it runs on the CPU."))
+            candidates.append(_on_cpu(manifest, entry, "No deployment profile names it; it runs on the CPU."))
         else:
             why_nots.append(WhyNot(target=entry.variant.name, reason=reason))
     if not candidates:
         runs = [entry for entry in manifest.entries if _runtime_objection(device, entry) is None]
         candidates = [
-            _on_cpu(entry, "Nothing meant for this machine runs here; it is tried on the CPU.") for entry in runs
+            _on_cpu(manifest, entry, "Nothing meant for this machine runs here; it is tried on the CPU.")
+            for entry in runs
         ]
     return Ranking(candidates=tuple(candidates), why_nots=tuple(why_nots))
 
@@ -107,11 +108,11 @@ def _from_profile(entry: ManifestEntry, profile: DeploymentProfile) -> Candidate
     )
 
 
-def _on_cpu(entry: ManifestEntry, reason: str) -> Candidate:
+def _on_cpu(manifest: Manifest, entry: ManifestEntry, reason: str) -> Candidate:
     return Candidate(
         entry=entry,
         device_type="cpu",
-        model_file=PurePosixPath(entry.variant.files[0].path).name,
+        model_file=manifest.product + PurePosixPath(entry.variant.files[0].path).suffix,
         optimization="",
         reason=reason,
     )

@@ -61,6 +61,11 @@ def run(words: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing to flush to
         return 0
+    except ModuleNotFoundError as error:
+        from wherry.cli.extras import missing
+
+        absent = missing(error.name, extra="demo" if words[:1] == ["demo"] else None)
+        return _bug(error, words) if absent is None else _report(absent, words)
     except Exception as error:
         if hasattr(error, "format_message"):
             return _report(UsageError(str(error.format_message())), words)

@@ -26,7 +26,7 @@ def emit(result: object, text: "Iterable[RenderableType]", *, as_json: bool, qui
     elif not quiet:
         console = screen()
         for part in text:
-            console.print(part, highlight=False)
+            console.print(part, highlight=False, markup=False)
 
 
 def _path_as_text(value: object) -> str:
@@ -86,13 +86,14 @@ class Sheet:
     def __rich__(self) -> "Table":
         from rich import box
         from rich.table import Table
+        from rich.text import Text
 
         made = Table(title=self.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in self.headings[:-1]:
             made.add_column(heading, no_wrap=True)  # only the last column, the reasons, is broken into lines
         made.add_column(self.headings[-1], overflow="fold")
         for row in self.rows:
-            made.add_row(*row)
+            made.add_row(*map(Text, row))  # a cell is text: `wherry[onnx]` is no markup
         return made
 
 

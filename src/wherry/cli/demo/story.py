@@ -28,9 +28,11 @@ def demo(
 ) -> None:
     """Carry a real model down the whole road, and go wrong on purpose."""
     from wherry.cli.demo.world import make_world
+    from wherry.cli.extras import demand_all
     from wherry.cli.output import emit, progress_screen, screen, table
     from wherry.core.model import check_name
 
+    demand_all("demo")
     console = progress_screen(quiet=quiet) if as_json else screen()
     console.quiet = quiet
     world = make_world(folder, check_name(product, "a product's name"), console)

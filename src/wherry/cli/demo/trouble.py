@@ -85,7 +85,7 @@ def _try(world: World, bundle: Path, story: str) -> dict[str, Any]:
     after = _live(world)
     lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.startswith("wherry: ")]
     outcome = lines[-1].removeprefix("wherry: ") if lines else "installed"
-    world.say(f"[bold]{story}[/bold]")
+    world.say(story, style="bold")
     world.say(f"exit code {done.returncode}: {outcome}")
     return {
         "story": story,

@@ -67,9 +67,9 @@ class World:
         if self.status is not None:
             self.status.update(what)
 
-    def say(self, sentence: str) -> None:
-        """Tell one sentence of the story."""
-        self.console.print(f"   {sentence}", highlight=False, soft_wrap=True)
+    def say(self, sentence: str, style: str = "") -> None:
+        """Tell one sentence of the story, as it stands: what looks like markup in it is none."""
+        self.console.print(f"   {sentence}", style=style, highlight=False, markup=False, soft_wrap=True)
 
     def show(self, part: "RenderableType") -> None:
         """Show a table of the story."""
@@ -80,7 +80,7 @@ class World:
     def note_reuse(self, what: str) -> None:
         """Remember that an earlier run had made `what`, and say so."""
         self.reused.append(what)
-        self.say(f"[dim]reused: {what}[/dim]")
+        self.say(f"reused: {what}", style="dim")
 
     def recall(self, name: str) -> dict[str, Any] | None:
         """Return a note of an earlier run, or None; a damaged note counts as none."""
