@@ -26,7 +26,7 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
     engines = {name: engine_class(name) for name in ENGINES if name != "null"}
     targets = describe_targets()
     engine_rows = [
-        (name, kind.version() or "-", kind.unsupported() or "ready", "" if kind.version() else kind.install_hint())
+        (name, kind.version() or "-", kind.unsupported() or "ready" if kind.version() else kind.install_hint())
         for name, kind in engines.items()
     ]
     target_rows = [(row.name, "ready" if row.installed else row.reason) for row in targets]
@@ -35,7 +35,7 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
     )
     parts: list[RenderableType] = [
         machine,
-        table(("engine", "version", "state", "how to get it"), engine_rows),
+        table(("engine", "version", "state"), engine_rows),
         table(("target", "state"), target_rows),
     ]
     result = {
