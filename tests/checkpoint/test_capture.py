@@ -227,8 +227,9 @@ def test_weights_that_are_not_numbers_are_refused_by_name(tmp_path: Path) -> Non
 
 
 def test_a_folder_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError) as error:
-        capture(Net(), spec(), tmp_path / "missing" / "p.pt2")
+        capture(Net(), spec(), tmp_path / "file" / "p.pt2")
     assert error.value.exit_code == 7
 
 

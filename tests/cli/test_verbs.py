@@ -49,6 +49,11 @@ def test_the_road(home, ask, capsys):
     assert (home / "wherry-registry/models/m/exports/v1/Ember.null").exists()
     assert cli.run(["export", "m@v1", "-t", "null-fp32"]) == 0
     assert "reused" in capsys.readouterr().out
+    ask("export m@v1 --target null-fp32")
+    assert (home / "wherry-registry/models/m/exports/v1/Ember.null").exists()  # the product is remembered
+    (home / "wherry-registry/models/m/v1/metadata.json").write_text("damaged")
+    ask("export m@v1 --target null-fp32")
+    assert (home / "wherry-registry/models/m/exports/v1/Ember.null").exists()
     (report,) = ask("prove m@v1")
     assert report["verdict"] == "pass"
     assert cli.run(["prove", "m@v1"]) == 0

@@ -190,7 +190,8 @@ class TestOpened:
 
 @pytest.mark.slow
 def test_every_engine_has_a_target():
-    assert set(FORMATS) == set(ENGINES)
+    # Other tests put engines of their own into the table while they run.
+    assert set(FORMATS) == {name for name, home in ENGINES.items() if home.startswith("wherry.")}
 
 
 @pytest.mark.slow

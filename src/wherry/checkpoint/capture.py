@@ -54,7 +54,7 @@ def capture(
     Args:
         module: the network; its mode is put back afterwards.
         spec: its input names must be those of `forward`; text axes become dynamic axes of the program.
-        path: where the `.pt2` file goes; its folder must exist.
+        path: where the `.pt2` file goes; its folder is made if need be.
         axes: example length of dynamic axes other than the first, such as `{"height": 64}`; without it, the image size
             of the preprocessing, or 32.
         seed: of the random example inputs.

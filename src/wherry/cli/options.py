@@ -45,8 +45,8 @@ def actor(who: str | None) -> str:
 
 
 def refresh_tree(registry: "Registry", ref: str, product: str) -> None:
-    """Bring the readable tree of a model up to date; it is a view, and never the source of truth."""
+    """Bring the readable tree of a model up to date; without a product it keeps the one that it was made for."""
     from wherry.registry import tree
 
     model = ref.partition("@")[0]
-    tree.refresh(registry, model, product or model)
+    tree.refresh(registry, model, product or tree.product_of(registry, model) or model)

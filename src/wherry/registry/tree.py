@@ -11,8 +11,9 @@ It is a view: derived, repaired by running it again, and never the source of tru
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wherry.core.codec import to_builtins, to_json
+from wherry.core.codec import from_json, to_builtins, to_json
 from wherry.core.digest import FileRef
+from wherry.core.errors import DocumentError
 from wherry.core.model import Version, check_name
 from wherry.core.variant import Variant
 from wherry.registry.registry import Registry
@@ -44,6 +45,18 @@ def refresh(registry: Registry, model: str, product: str) -> Path:
     with alone(folder):
         make(folder, _plan(registry, model, product, folder))
     return folder
+
+
+def product_of(registry: Registry, model: str) -> str | None:
+    """Return the product that the model's tree was last made for, or None where there is no tree that says so."""
+    for path in sorted((registry.root / "models" / model).glob("v*/metadata.json")):
+        try:
+            found = from_json(path.read_bytes(), dict[str, Any], what=str(path)).get("product")
+        except (OSError, DocumentError):
+            continue
+        if isinstance(found, str):
+            return found
+    return None
 
 
 def metadata(version: Version, product: str) -> dict[str, Any]:
