@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path("requirements")
 HEADER = "make lock"
-EXTRAS = ("demo",)
+EXTRAS = ("examples", "ray")
 GROUPS = ("test", "lint", "build")
 COMPILE = (
     "pip",
