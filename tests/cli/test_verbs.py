@@ -89,7 +89,7 @@ def test_an_export_that_fails(home, ask, monkeypatch):
 
 
 def test_export_all_takes_what_is_ready(home):
-    from wherry.cli.road import _wanted
+    from wherry.cli.exporting import _wanted
 
     ready = [target.name for target in _wanted(None, True, with_calibration=False)]
     assert "onnx-fp32" in ready

@@ -112,7 +112,7 @@ def test_a_runtime_that_dies_is_a_verdict(registry, monkeypatch):
     delivery.export(registry, "m@v1", [NULL])
     version = registry.version("m@v1")
     variant = registry.variant("m", 1, "null-fp32")
-    monkeypatch.setattr("wherry.delivery.variants._PROOF_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("wherry.delivery.proving._PROOF_TIMEOUT_S", 0.0)
     (report,) = delivery.prove(registry, version.name)
     assert report.verdict is Verdict.RUN_FAIL
     assert report.variant == variant.digest

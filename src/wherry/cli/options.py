@@ -26,6 +26,9 @@ TreeProduct = Annotated[
 Trust = Annotated[
     Path, typer.Option("--trust", envvar="WHERRY_TRUST", help="Folder of the publisher's keys and metadata.")
 ]
+TargetNames = Annotated[
+    list[str] | None, typer.Option("--target", "-t", help="A target such as onnx-int8; may be given several times.")
+]
 DeviceRoot = Annotated[Path, typer.Option("--root", envvar="WHERRY_ROOT", help="Folder of the product on this device.")]
 
 DEFAULT_REGISTRY = Path("wherry-registry")

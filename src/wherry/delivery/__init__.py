@@ -2,14 +2,16 @@
 
     register -> promote -> export -> prove -> bench -> choose -> bundle
 
-Three chapters: `versions` (a checkpoint becomes a version), `variants` (built, proven, measured, chosen) and `shipping`
-(one signed file). Each function takes the registry and the words of `wherry.core`, and keeps what it made in the
-registry, so that any later step can be run in another process on another day. The device's half of the road is
-`wherry.agent`.
+Five chapters: `versions` (a checkpoint becomes a version), `building` (variants), `proving`, `measuring` (and choosing)
+and `shipping` (one signed file). Each function takes the registry and the words of `wherry.core`, and keeps what it
+made in the registry, so that any later step can be run in another process on another day. The device's half of the
+road is `wherry.agent`.
 """
 
+from wherry.delivery.building import export
+from wherry.delivery.measuring import bench, choose
+from wherry.delivery.proving import prove, proven_variant
 from wherry.delivery.shipping import Shipment, bundle, destination, stage
-from wherry.delivery.variants import bench, choose, export, prove, proven_variant
 from wherry.delivery.versions import Submission, promote, register
 
 __all__ = [

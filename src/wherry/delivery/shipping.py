@@ -1,4 +1,4 @@
-"""Third chapter: the proven variants of a version become one signed bundle."""
+"""Last chapter: the proven variants of a version become one signed bundle."""
 
 import tempfile
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from wherry.core.errors import ProofRefusedError
 from wherry.core.manifest import Manifest
 from wherry.core.model import Version, check_name
 from wherry.core.variant import Variant
-from wherry.delivery.variants import newest
+from wherry.delivery.proving import newest
 
 if TYPE_CHECKING:
     from wherry.bundle.pack import Bundle

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from wherry import delivery
 from wherry.cli.demo.world import MODEL, WHO, World
+from wherry.cli.exporting import export_table
 from wherry.cli.output import percent, table
-from wherry.cli.road import bench_table, choice_lines, export_table, proof_table
+from wherry.cli.proving import bench_table, choice_lines, proof_table
 from wherry.core.errors import ProofRefusedError
 from wherry.core.variant import Target
 from wherry.proof.record import Examples

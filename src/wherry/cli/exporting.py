@@ -1,0 +1,112 @@
+"""Verbs that build: targets, export."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wherry.cli.options import (
+    DEFAULT_REGISTRY,
+    AsJson,
+    Quiet,
+    Ref,
+    RegistryPath,
+    TargetNames,
+    TreeProduct,
+    refresh_tree,
+)
+
+if TYPE_CHECKING:
+    from wherry.cli.output import Sheet
+    from wherry.core.variant import Target
+    from wherry.export.request import ExportOutcome
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    app.command("targets")(targets)
+    app.command("export")(export)
+
+
+def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """List what can be built, and what is missing for the rest."""
+    from wherry.cli.output import emit, table
+    from wherry.export.listing import describe_targets
+
+    rows = describe_targets()
+    cells = [(r.name, r.engine, r.needs or "program", "yes" if r.installed else "no", r.reason or "") for r in rows]
+    emit(
+        rows,
+        [table(("target", "runs on", "starts from", "ready", "what is missing"), cells)],
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+def export(
+    ref: Ref,
+    target: TargetNames = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every target that is ready here.")] = False,
+    product: TreeProduct = "",
+    calibration: Annotated[Path | None, typer.Option(help="Examples for int8: .npz with `raw` and `labels`.")] = None,
+    registry: RegistryPath = DEFAULT_REGISTRY,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build variants of a version, each in a child process."""
+    from wherry import delivery
+    from wherry.cli.documents import read_examples
+    from wherry.cli.output import emit, end_with, progress_screen
+    from wherry.core.errors import RefusedError, ToolchainMissingError
+    from wherry.registry import Registry
+
+    console = progress_screen(quiet=quiet)
+    with Registry.open(registry, create=False) as opened:
+        outcomes = delivery.export(
+            opened,
+            ref,
+            _wanted(target, everything, with_calibration=calibration is not None),
+            calibration=None if calibration is None else read_examples(calibration),
+            calibration_source=str(calibration or ""),
+            on_event=lambda name, state: console.print(f"{name}: {state}", highlight=False),
+        )
+        refresh_tree(opened, ref, product)
+    emit(outcomes, [export_table(outcomes)], as_json=as_json, quiet=quiet)
+    failed = [outcome for outcome in outcomes if outcome.variant is None]
+    if failed:
+        names = ", ".join(outcome.target.name for outcome in failed)
+        kind = ToolchainMissingError if all(outcome.missing for outcome in failed) else RefusedError
+        msg = f"{len(failed)} of {len(outcomes)} targets could not be built: {names}. {failed[0].error}"
+        end_with(kind(msg, next_step=failed[0].next_step))
+
+
+def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: bool) -> "list[Target]":
+    from wherry.core.errors import UsageError
+    from wherry.core.variant import Target
+    from wherry.export.listing import describe_targets
+
+    if everything:
+        rows = [row for row in describe_targets() if row.installed and row.format != "null"]
+        return [Target.parse(row.name) for row in rows if with_calibration or not row.calibrated]
+    if not names:
+        msg = "No target was named."
+        raise UsageError(msg, next_step="Give --target NAME or --all; `wherry targets` lists them.")
+    return [Target.parse(name) for name in names]
+
+
+def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":
+    """Return what was built, for people."""
+    from wherry.cli.output import megabytes, table
+
+    rows = [
+        (
+            o.target.name,
+            "failed" if o.variant is None else "reused" if o.reused else "built",
+            "" if o.variant is None else megabytes(o.variant.size),
+            f"{o.seconds:.1f} s",
+            "; ".join(part for part in (o.error, o.next_step) if part) if o.variant is None else "",
+        )
+        for o in outcomes
+    ]
+    return table(("target", "result", "size", "time", "why"), rows)

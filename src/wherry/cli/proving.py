@@ -1,0 +1,143 @@
+"""Verbs that judge what was built: prove, bench, choose."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wherry.cli.options import (
+    DEFAULT_REGISTRY,
+    AsJson,
+    Quiet,
+    Ref,
+    RegistryPath,
+    TargetNames,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from wherry.cli.output import Sheet
+    from wherry.core.report import Choice, Measurement, Report
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    app.command("prove")(prove)
+    app.command("bench")(bench)
+    app.command("choose")(choose)
+
+
+def prove(
+    ref: Ref,
+    target: TargetNames = None,
+    registry: RegistryPath = DEFAULT_REGISTRY,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the golden set against variants; exit code 3 if one of them fails."""
+    from wherry import delivery
+    from wherry.cli.output import emit, end_with
+    from wherry.core.errors import ProofRefusedError
+    from wherry.registry import Registry
+
+    with Registry.open(registry, create=False) as opened:
+        reports = delivery.prove(opened, ref, target)
+    emit(reports, [proof_table(reports)], as_json=as_json, quiet=quiet)
+    failed = [report for report in reports if not report.passed]
+    if failed:
+        msg = "; ".join(f"{report.target} failed its proof: {', '.join(report.reasons)}" for report in failed) + "."
+        end_with(ProofRefusedError(msg, next_step="Failed variants are left out of bundles; the others can ship."))
+
+
+def bench(
+    ref: Ref,
+    target: TargetNames = None,
+    batch: Annotated[int, typer.Option(help="Samples in one call.", min=1)] = 1,
+    seconds: Annotated[float, typer.Option(help="Time for each variant once it is warm.", min=0.05)] = 1.0,
+    registry: RegistryPath = DEFAULT_REGISTRY,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure proven variants side by side on this machine."""
+    from wherry import delivery
+    from wherry.cli.output import emit
+    from wherry.registry import Registry
+
+    with Registry.open(registry, create=False) as opened:
+        found = delivery.bench(opened, ref, target, batch=batch, seconds=seconds)
+    emit(found, [bench_table(found)], as_json=as_json, quiet=quiet)
+
+
+def choose(
+    ref: Ref,
+    max_p90_ms: Annotated[float | None, typer.Option(help="Longest acceptable p90 in milliseconds.")] = None,
+    max_size_mb: Annotated[float | None, typer.Option(help="Largest acceptable size in MB.")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Largest acceptable loss of the task's metric, 0 to 1.")
+    ] = None,
+    registry: RegistryPath = DEFAULT_REGISTRY,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say which variant this machine should use, and why the others lost."""
+    from wherry import delivery
+    from wherry.cli.output import emit, end_with
+    from wherry.core.errors import GateRefusedError
+    from wherry.proof.choose import Constraints
+    from wherry.registry import Registry
+
+    limits = Constraints(max_p90_ms=max_p90_ms, max_size_mb=max_size_mb, max_quality_drop=max_drop)
+    with Registry.open(registry, create=False) as opened:
+        choice = delivery.choose(opened, ref, limits)
+    emit(choice, choice_lines(choice), as_json=as_json, quiet=quiet)
+    if choice.target is None:
+        msg = "No proven variant keeps to the constraints."
+        end_with(GateRefusedError(msg, next_step="Loosen a constraint, or export further targets."))
+
+
+def proof_table(reports: "Sequence[Report]") -> "Sheet":
+    """Return the proofs, for people."""
+    from wherry.cli.output import percent, table
+
+    rows = [
+        (
+            r.target,
+            r.verdict.value,
+            percent(r.metrics.get("agreement")),
+            percent(r.metrics.get("accuracy")),
+            "-" if not r.outputs else f"{max(o.max_abs for o in r.outputs):.2g}",
+            "-" if not r.outputs else f"{min(o.cosine for o in r.outputs):.6f}",
+            "; ".join(r.reasons),
+        )
+        for r in reports
+    ]
+    return table(("variant", "verdict", "agreement", "accuracy", "max error", "cosine", "why"), rows)
+
+
+def bench_table(measurements: "Sequence[Measurement]") -> "Sheet":
+    """Return the measurements, for people."""
+    from wherry.cli.output import table
+
+    rows = [
+        (
+            m.target,
+            f"{m.p50_ms:.3f}",
+            f"{m.ci95_ms[0]:.3f}-{m.ci95_ms[1]:.3f}",
+            "-" if m.p90_ms is None else f"{m.p90_ms:.3f}",
+            f"{m.throughput_per_s:.0f}",
+            f"{m.load_ms:.0f}",
+            f"{m.size_bytes / 1e6:.2f}",
+        )
+        for m in sorted(measurements, key=lambda m: m.p50_ms)
+    ]
+    return table(("variant", "median ms", "95 % interval", "p90 ms", "per s", "load ms", "MB"), rows)
+
+
+def choice_lines(choice: "Choice") -> "list[RenderableType]":
+    """Return the choice and the why-nots, for people."""
+    from wherry.cli.output import table
+
+    head = f"Use {choice.target}: {choice.reason}." if choice.target else f"Nothing fits: {choice.reason}."
+    rows = [(why.target, why.reason) for why in choice.why_nots]
+    return [head, table(("not", "because"), rows)] if rows else [head]
