@@ -99,7 +99,7 @@ def test_an_alias_is_a_name_but_not_a_number() -> None:
         ("onnx", Target(format="onnx")),
         ("onnx-fp32", Target(format="onnx")),
         ("onnx-int8", Target(format="onnx", precision="int8")),
-        ("qnn-context-fp16", Target(format="qnn-context", precision="fp16")),
+        ("onnx-int8-dynamic", Target(format="onnx", precision="int8-dynamic")),
     ],
 )
 def test_a_target_is_a_format_and_a_precision(text: str, target: Target) -> None:

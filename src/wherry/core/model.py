@@ -33,12 +33,31 @@ class Preprocessing:
     """`image`: raw is uint8 height x width [x channels]; `tensor`: raw is already shaped like the input."""
     size: tuple[int, int] | None = None
     """Height and width in pixels; None leaves them as they are."""
+    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    """How another shape comes to `size`: `stretch` changes the aspect; `letterbox` keeps it and fills with `pad`, the
+    image in the middle; `crop` resizes the shorter side and cuts the middle out."""
+    pad: int = 114
+    """Grey value of a letterbox, 0 to 255."""
     color: ColorMode = "RGB"
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    """Order of the channels that the network was trained on; raw examples are always RGB."""
     resample: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     layout: Literal["NCHW", "NHWC"] = "NCHW"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionSettings:
+    """How raw boxes and scores become detections."""
+
+    confidence: float = 0.25
+    """Smallest score of a detection."""
+    iou: float = 0.7
+    """Overlap of two boxes of one class above which the weaker one goes (non-maximum suppression)."""
+    max_boxes: int = 300
+    """Most detections of one image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +69,10 @@ class ModelSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    postprocessing: Literal["none", "softmax"] = "none"
+    postprocessing: Literal["none", "softmax", "sigmoid", "nms"] = "none"
     class_names: tuple[str, ...] = ()
+    detection: DetectionSettings = field(default_factory=DetectionSettings)
+    """Read by the task `detection` only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

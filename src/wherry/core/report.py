@@ -48,6 +48,32 @@ class OutputError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One step of the ladder from the network to this engine, compared with the step before it."""
+
+    name: Literal["preprocessing", "program", "converted", "quantized", "engine", "device"]
+    subject: str
+    """What ran on this rung, such as `onnx-fp32 on onnxruntime`."""
+    passed: bool
+    cosine: float | None = None
+    max_abs: float | None = None
+    agreement: float | None = None
+    reason: str = ""
+    """Why it broke, or what was not looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Who ran which share of the graph, as far as the runtime says."""
+
+    provider: str
+    """Execution provider, delegate or device, such as `CPUExecutionProvider` or `XNNPACK`."""
+    operators: int
+    share: float
+    """Of all operators, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
     """What ran where."""
 
@@ -56,6 +82,10 @@ class EngineInfo:
     device: str
     """What really computed, such as `cpu` or `cuda:0`."""
     options: dict[str, Any] = field(default_factory=dict)
+    execution: tuple[Execution, ...] = ()
+    """Largest share first; empty where the runtime does not say."""
+    fallback: str | None = None
+    """Why something else than asked for did part of the work; such a run is no measure of the variant's speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +111,10 @@ class Report:
     """What this proof did not look at."""
     seconds: float
     at: str
+    quality: str | None = None
+    """Which of the metrics is the task's own, such as `accuracy` or `miou`; None without labels."""
+    rungs: tuple[Rung, ...] = ()
+    """The ladder, where it was climbed; the first that is not passed is where the variant broke."""
     schema: int = 1
 
     @property

@@ -7,7 +7,9 @@ from wherry.core.codec import document_digest
 from wherry.core.digest import FileRef
 from wherry.core.errors import UsageError
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
+"""`int8` has static ranges from a calibration set; `int8-dynamic` finds the ranges of activations while it runs;
+`int8-weights` stores weights in eight bits and computes in floating point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +27,12 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """Read `onnx-int8`; a bare format means fp32. Whether the format exists is asked of the export family.
+        """Read `onnx-int8` or `onnx-int8-dynamic`; a bare format means fp32. Whether the format exists is not asked.
 
         Raises:
             UsageError: the precision is unknown.
         """
-        name, dash, precision = text.rpartition("-")
+        name, dash, precision = text.partition("-")
         if not dash:
             return cls(format=text)
         if precision not in PRECISIONS:
@@ -48,6 +50,12 @@ class CalibrationManifest:
     source: str
     per_class: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    seed: int | None = None
+    """Of the random choice of the samples, or None when all that were given are used."""
+    stability: float | None = None
+    """Largest relative difference of the input's ranges between two halves of the set; None for a single example."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Files that were left out, with the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
