@@ -12,9 +12,10 @@ from wherry.delivery.building import export
 from wherry.delivery.measuring import bench, choose
 from wherry.delivery.proving import prove, proven_variant
 from wherry.delivery.shipping import Shipment, bundle, destination, stage
-from wherry.delivery.versions import Submission, promote, register
+from wherry.delivery.versions import NOTES, Submission, promote, register
 
 __all__ = [
+    "NOTES",
     "Shipment",
     "Submission",
     "bench",
