@@ -9,7 +9,7 @@ road is `wherry.agent`.
 """
 
 from wherry.delivery.building import export
-from wherry.delivery.measuring import bench, choose
+from wherry.delivery.measuring import bench, bench_page, choose, write_page
 from wherry.delivery.proving import prove, proven_variant
 from wherry.delivery.shipping import Shipment, bundle, destination, stage
 from wherry.delivery.versions import Submission, promote, register
@@ -18,6 +18,7 @@ __all__ = [
     "Shipment",
     "Submission",
     "bench",
+    "bench_page",
     "bundle",
     "choose",
     "destination",
@@ -27,4 +28,5 @@ __all__ = [
     "proven_variant",
     "register",
     "stage",
+    "write_page",
 ]
