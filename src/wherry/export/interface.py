@@ -26,11 +26,13 @@ class Source:
     version: int
     spec: ModelSpec
     program: Path
-    """The captured program, a `.pt2` file."""
+    """The program: a captured `.pt2` file, or an ONNX file."""
     parent: Path | None = None
     """Main file of the variant that `needs` names."""
     calibration: Path | None = None
     """Calibration set, as `calibration_from_arrays` wrote it."""
+    program_format: str = "pt2"
+    """`pt2` or `onnx`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,8 @@ class Exporter(ABC):
     """Member of the engine family that runs the result."""
     extra: ClassVar[str] = ""
     """wherry's extra that brings the tools."""
+    starts_from: ClassVar[tuple[str, ...]] = ("pt2",)
+    """Formats of a program that it can start from; a member that needs another variant is not asked."""
     suffix: ClassVar[str]
     """Extension of the main file, with its dot; the main file is `model` with this suffix."""
 
@@ -119,6 +123,15 @@ class Exporter(ABC):
                 )
         reason = cls._refuses(target, spec)
         return BadInputError(reason) if reason is not None else cls.missing(target)
+
+    @classmethod
+    @final
+    def cannot_start(cls, target: Target, program_format: str) -> BadInputError | None:
+        """Return why this target cannot be made from a program of that format, or None; asked before work starts."""
+        if cls.needs(target) is not None or program_format in cls.starts_from:
+            return None
+        msg = f"{target.name} starts from a captured PyTorch network, and this version is an {program_format} file."
+        return BadInputError(msg, next_step="Choose an onnx or openvino target, or register the PyTorch checkpoint.")
 
     @classmethod
     @final
