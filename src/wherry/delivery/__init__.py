@@ -9,12 +9,14 @@ road is `wherry.agent`.
 """
 
 from wherry.delivery.building import export
+from wherry.delivery.calibrating import CalibrationSource
 from wherry.delivery.measuring import bench, choose
 from wherry.delivery.proving import prove, proven_variant
 from wherry.delivery.shipping import Shipment, bundle, destination, stage
 from wherry.delivery.versions import Submission, promote, register
 
 __all__ = [
+    "CalibrationSource",
     "Shipment",
     "Submission",
     "bench",
