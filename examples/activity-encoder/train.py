@@ -80,6 +80,7 @@ def main() -> None:
     started = time.monotonic()
     losses = train(net, (torch.from_numpy(windows.raw) - mean) / std, epochs)
     seconds = time.monotonic() - started
+    numbers = score(net.encoder, described, evaluation)
     lineage = Lineage(
         timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
         training_images=len(windows.raw),
@@ -88,7 +89,7 @@ def main() -> None:
         loss=sum(losses.values()),
         training_time_hours=seconds / 3600,
         base_model="tcn-vae",
-        facts={**losses, "batch": BATCH, "seed": SEED},
+        facts={**numbers, **losses, "batch": BATCH, "seed": SEED},
     )
     examples = {
         "golden": Examples(raw=held_out.raw[:100], labels=held_out.labels[:100]),
@@ -96,8 +97,7 @@ def main() -> None:
         "calibration": Examples(raw=calibration.raw, labels=calibration.labels),
     }
     hand_in(asked.out / "tcn-vae", net, described, lineage, examples)
-    found = score(net.encoder, described, evaluation)
-    print(f"tcn-vae: {seconds:.0f} s" + ("" if found is None else f", {found[0]} {found[1]:.3f}"))
+    print(f"tcn-vae: {seconds:.0f} s", numbers)
 
 
 if __name__ == "__main__":

@@ -74,17 +74,24 @@ def main() -> None:
     started = time.monotonic()
     losses = train(net, positions, epochs)
     seconds = time.monotonic() - started
-    found = score(net, spec(), evaluation)
+    numbers = score(net, spec(), evaluation)
     lineage = Lineage(
         timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
         training_images=len(positions.boards),
         new_images=len(positions.boards),
         total_epochs=epochs,
-        best_accuracy=None if found is None else found[1],
+        best_accuracy=numbers["move_accuracy"],
         loss=sum(losses.values()),
         training_time_hours=seconds / 3600,
         base_model="alphazero 128x6",
-        facts={**losses, "num_positions": len(positions.boards), "learning_rate": 2e-3, "batch": BATCH, "seed": SEED},
+        facts={
+            **numbers,
+            **losses,
+            "num_positions": len(positions.boards),
+            "learning_rate": 2e-3,
+            "batch": BATCH,
+            "seed": SEED,
+        },
     )
     examples = {
         "golden": Examples(raw=held_out.boards[:128], labels=held_out.moves[:128]),
@@ -92,7 +99,7 @@ def main() -> None:
         "calibration": Examples(raw=calibration.boards),
     }
     hand_in(asked.out / "alphazero", net, spec(), lineage, examples)
-    print(f"alphazero: {seconds:.0f} s" + ("" if found is None else f", {found[0]} {found[1]:.3f}"))
+    print(f"alphazero: {seconds:.0f} s", numbers)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ def main() -> None:
         started = time.monotonic()
         loss = train(net, scenes, steps)
         seconds = time.monotonic() - started
+        numbers = score(network.adapt(net), spec(name), evaluation)
         lineage = Lineage(
             timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
             training_images=len(scenes.images),
@@ -103,7 +104,7 @@ def main() -> None:
             loss=loss,
             training_time_hours=seconds / 3600,
             base_model=f"{name}.yaml",
-            facts={"steps": steps, "batch": BATCH, "seed": SEED},
+            facts={**numbers, "steps": steps, "batch": BATCH, "seed": SEED},
         )
         examples = {
             "golden": Examples(raw=held_out.images[:64], labels=held_out.labels[:64]),
@@ -111,8 +112,7 @@ def main() -> None:
             "calibration": Examples(raw=scenes.images[:200]),
         }
         hand_in(asked.out / name, net, spec(name), lineage, examples)
-        found = score(network.adapt(net), spec(name), evaluation)
-        print(f"{name}: {seconds:.0f} s, " + ("no labels" if found is None else f"{found[0]} {found[1]:.3f}"))
+        print(f"{name}: {seconds:.0f} s", numbers)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ def main() -> None:
         started = time.monotonic()
         loss = train(net, shelves)
         seconds = time.monotonic() - started
+        numbers = score(net, spec(), evaluation)
         lineage = Lineage(
             timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
             training_images=len(shelves.images),
@@ -88,7 +89,7 @@ def main() -> None:
             loss=loss,
             training_time_hours=seconds / 3600,
             base_model=name,
-            facts={"batch": BATCH, "seed": SEED},
+            facts={**numbers, "batch": BATCH, "seed": SEED},
         )
         examples = {
             "golden": Examples(raw=held_out.images[:50], labels=held_out.labels[:50]),
@@ -96,8 +97,7 @@ def main() -> None:
             "calibration": Examples(raw=shelves.images[:200]),
         }
         hand_in(asked.out / name, net, spec(), lineage, examples)
-        found = score(net, spec(), evaluation)
-        print(f"{name}: {seconds:.0f} s" + ("" if found is None else f", {found[0]} {found[1]:.3f}"))
+        print(f"{name}: {seconds:.0f} s", numbers)
 
 
 if __name__ == "__main__":

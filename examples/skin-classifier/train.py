@@ -84,17 +84,17 @@ def main() -> None:
         started = time.monotonic()
         loss = train(net, crops, epochs)
         seconds = time.monotonic() - started
-        found = score(net, spec(), evaluation)
+        numbers = score(net, spec(), evaluation)
         lineage = Lineage(
             timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
             training_images=len(crops.images),
             new_images=len(crops.images),
             total_epochs=epochs,
-            best_accuracy=None if found is None else found[1],
+            best_accuracy=numbers["accuracy"],
             loss=loss,
             training_time_hours=seconds / 3600,
             base_model=name,
-            facts={"batch": BATCH, "seed": SEED},
+            facts={**numbers, "batch": BATCH, "seed": SEED},
         )
         examples = {
             "golden": Examples(raw=held_out.images[:100], labels=held_out.labels[:100]),
@@ -102,7 +102,7 @@ def main() -> None:
             "calibration": Examples(raw=calibration.images, labels=calibration.labels),
         }
         hand_in(asked.out / name, net, spec(), lineage, examples)
-        print(f"{name}: {seconds:.0f} s" + ("" if found is None else f", {found[0]} {found[1]:.3f}"))
+        print(f"{name}: {seconds:.0f} s", numbers)
 
 
 if __name__ == "__main__":

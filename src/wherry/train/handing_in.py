@@ -46,24 +46,24 @@ def hand_in(
     atomic_write(folder / "lineage.json", to_json(lineage))
     for name, found in examples.items():
         arrays = {"raw": found.raw} | ({} if found.labels is None else {"labels": found.labels})
+        if found.class_names:
+            arrays["class_names"] = np.array(found.class_names, dtype=np.str_)
         np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     atomic_write(folder / CHECKPOINT, save(weights))
 
 
-def score(network: "nn.Module", spec: ModelSpec, examples: Examples) -> tuple[str, float] | None:
-    """Return name and value (0 to 1) of the task's metric on labelled examples; None when there is none.
+def score(network: "nn.Module", spec: ModelSpec, examples: Examples) -> dict[str, float]:
+    """Return the task's numbers on labelled examples, such as `accuracy` or `map`; empty when there are none.
 
     Args:
         network: takes what the spec says and gives its outputs in the spec's order; run in evaluation mode.
         spec: its preprocessing turns the raw examples into inputs.
         examples: raw, with labels as the task wants them.
     """
-    metric = task_metric(spec.task)
-    if metric.quality_name is None or examples.labels is None:
-        return None
-    value = metric.quality(answers(network, spec, examples), examples.labels, spec)
-    return None if value is None else (metric.quality_name, value)
+    if examples.labels is None:
+        return {}
+    return task_metric(spec.task).quality(answers(network, spec, examples), examples.labels, spec) or {}
 
 
 def answers(network: "nn.Module", spec: ModelSpec, examples: Examples) -> Tensors:
