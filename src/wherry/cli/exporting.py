@@ -50,6 +50,12 @@ def export(
     everything: Annotated[bool, typer.Option("--all", help="Every target that is ready here.")] = False,
     product: TreeProduct = "",
     calibration: Annotated[Path | None, typer.Option(help="Examples for int8: .npz with `raw` and `labels`.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the format.")
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="Opset of ONNX files, 11 to 25; short for --option opset=N.")
+    ] = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -59,14 +65,18 @@ def export(
     from wherry.cli.documents import read_examples
     from wherry.cli.output import emit, end_with, progress_screen
     from wherry.core.errors import RefusedError, ToolchainMissingError
+    from wherry.export.options import with_options
     from wherry.registry import Registry
+
+    asked = [*(option or []), *([] if opset is None else [f"opset={opset}"])]
+    wanted = with_options(_wanted(target, everything, with_calibration=calibration is not None), asked)
 
     console = progress_screen(quiet=quiet)
     with Registry.open(registry, create=False) as opened:
         outcomes = delivery.export(
             opened,
             ref,
-            _wanted(target, everything, with_calibration=calibration is not None),
+            wanted,
             calibration=None if calibration is None else read_examples(calibration),
             calibration_source=str(calibration or ""),
             on_event=lambda name, state: console.print(f"{name}: {state}", highlight=False),

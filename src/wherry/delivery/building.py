@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wherry.core.codec import to_builtins
 from wherry.core.model import Version
 from wherry.core.variant import CalibrationManifest, Target
 
@@ -53,6 +54,7 @@ def export(
             target=target,
             program=str(registry.blob_path(version.program.sha256)),
             program_sha256=version.program.sha256,
+            training=_training_facts(version),
             calibration=None if calibrated is None else str(calibrated[0]),
             calibration_manifest=None if calibrated is None else calibrated[1],
         )
@@ -66,6 +68,17 @@ def export(
                 registry.put_file(outcome.folder / file.path, file.path)
             registry.put_variant(outcome.variant)
     return outcomes
+
+
+def _training_facts(version: Version) -> dict[str, Any]:
+    """Return what the metadata beside a file says about the training; the same for every export of a version."""
+    return {
+        **to_builtins(version.lineage),
+        "semantic_version": version.semantic_version,
+        "registered_at": version.created_at,
+        "version_digest": version.digest,
+        "metrics": version.metrics,
+    }
 
 
 def _calibrate(

@@ -1,7 +1,7 @@
 """Calibration sets: the real examples that set the ranges of an int8 variant. There is no default set."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 
 from wherry.core.digest import sha256_hex
 from wherry.core.errors import BadInputError, StorageError
+from wherry.core.model import ModelSpec
 from wherry.core.variant import CalibrationManifest
-from wherry.runtime.interface import Array
+from wherry.runtime.interface import Array, Tensors
+from wherry.runtime.preprocess import prepare
 
+STEP = 16
+"""Examples at a time through a calibration, so that memory does not grow with the set."""
 FEW = 50
 """Below this many examples the ranges are a guess (TensorFlow Lite and ultralytics advise 100 and 300)."""
 
@@ -74,6 +78,29 @@ def open_calibration(path: Path) -> CalibrationSet:
     except Exception as error:  # numpy and zipfile raise half a dozen kinds for a damaged file
         msg = f"{path} is not a calibration set."
         raise BadInputError(msg, next_step="Write one with `calibration_from_arrays`.") from error
+
+
+def prepared_batches(path: Path | None, spec: ModelSpec, *, most: int | None = None) -> Iterator[Tensors]:
+    """Yield a calibration set through the model's own preprocessing, a few examples at a time.
+
+    Args:
+        path: what `calibration_from_arrays` wrote; None yields nothing.
+        spec: what the network takes; a fixed batch is filled up with the last example, which changes no range.
+        most: how many examples at most, from the start.
+
+    Raises:
+        BadInputError: it is no calibration set, or its examples do not fit the spec.
+    """
+    if path is None:
+        return
+    raw = open_calibration(path).raw[:most]
+    first = spec.inputs[0].shape[0]
+    fixed = first if isinstance(first, int) else None
+    for start in range(0, len(raw), fixed or STEP):
+        piece = raw[start : start + (fixed or STEP)]
+        if fixed and len(piece) < fixed:
+            piece = np.concatenate([piece, np.repeat(piece[-1:], fixed - len(piece), axis=0)])
+        yield prepare(piece, spec)
 
 
 def check_disjoint(calibration: Array, evaluation: Array) -> None:

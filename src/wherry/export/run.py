@@ -70,11 +70,19 @@ def _plan(request: ExportRequest, requests: Sequence[ExportRequest], steps: dict
 
 
 def _parent_request(request: ExportRequest, needs: str, requests: Sequence[ExportRequest]) -> ExportRequest:
-    """Return what was asked for under that name for the same version, or a plain request of our own."""
+    """Return what was asked for under that name for the same version, or a plain request of our own.
+
+    An option that both know, such as an opset, has to be the same: it is passed on to what the target starts from.
+    """
+    plain = Target.parse(needs)
+    known = exporter_class(plain.format).options_of(plain.precision)
+    own = plain.format == request.target.format
+    passed = {name: value for name, value in request.target.options.items() if own and name in known}
     for other in requests:
-        if other.target.name == needs and other.version_digest == request.version_digest:
+        same = other.target.name == needs and other.version_digest == request.version_digest
+        if same and (not passed or other.target.options.items() >= passed.items()):
             return other
-    return replace(request, target=Target.parse(needs))
+    return replace(request, target=replace(plain, options=passed))
 
 
 class _Export:
