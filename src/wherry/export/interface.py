@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, final
 
 from wherry.core.errors import BadInputError, ExportError, StorageError, ToolchainMissingError, WherryError
 from wherry.core.model import ModelSpec
-from wherry.core.variant import Target
+from wherry.core.variant import PRUNE, Target
 from wherry.runtime.installed import installed_version
 
 
@@ -116,7 +116,7 @@ class Exporter(ABC):
             next_step = f"Use one of {', '.join(cls.precisions)}."
             return BadInputError(f"The format {cls.format} has no precision {target.precision}.", next_step=next_step)
         for name, value in target.options.items():
-            kind = cls.options.get(name)
+            kind = str if name == PRUNE else cls.options.get(name)
             if kind is None:
                 known = ", ".join(cls.options) or "none at all"
                 msg = f"The format {cls.format} has no option {name!r}."

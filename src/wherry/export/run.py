@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wherry.core.codec import document_digest
 from wherry.core.errors import ToolchainMissingError
-from wherry.core.variant import Target
+from wherry.core.variant import PRUNE, Target
 from wherry.export.build import Runner, build_variant, key_of, with_what_it_uses
 from wherry.export.cache import ExportCache
 from wherry.export.request import ExportOutcome, ExportRequest
@@ -72,9 +72,11 @@ def _plan(request: ExportRequest, requests: Sequence[ExportRequest], steps: dict
 def _parent_request(request: ExportRequest, needs: str, requests: Sequence[ExportRequest]) -> ExportRequest:
     """Return what was asked for under that name for the same version, or a plain request of our own."""
     for other in requests:
-        if other.target.name == needs and other.version_digest == request.version_digest:
+        same = (other.version_digest, other.program_sha256) == (request.version_digest, request.program_sha256)
+        if same and other.target.plain_name == needs:
             return other
-    return replace(request, target=Target.parse(needs))
+    kept = {name: value for name, value in request.target.options.items() if name == PRUNE}
+    return replace(request, target=replace(Target.parse(needs), options=kept))
 
 
 class _Export:
