@@ -42,6 +42,7 @@ def report(target, drop=0.0, verdict=Verdict.PASS, reasons=()):
         samples=1,
         outputs=(),
         metrics={"agreement": 1.0, "accuracy": 0.9 - drop, "reference_accuracy": 0.9},
+        quality="accuracy",
         tolerance=tolerance_for("fp32"),
         engine=None,
         not_covered=(),

@@ -71,7 +71,7 @@ def test_classification_by_hand():
     assert numbers["top5_agreement"] == 1.0
     assert numbers["confidence_drift"] == pytest.approx((0.0 - 0.4) / 2)
     assert numbers["kl_nats"] == pytest.approx((0.1 * math.log(0.1 / 0.5) + 0.8 * math.log(2)) / 2)
-    assert task.quality({"y": got}, np.array([0, 1]), _spec(("batch", 3))) == 0.5
+    assert task.quality({"y": got}, np.array([0, 1]), _spec(("batch", 3))) == {"accuracy": 0.5}
 
 
 def test_classification_checks_the_spec():

@@ -121,11 +121,11 @@ def proof_table(reports: "Sequence[Report]") -> "Sheet":
             r.target,
             r.verdict.value,
             percent(r.metrics.get("agreement")),
-            percent(r.metrics.get("accuracy")),
+            "-" if r.quality is None else f"{r.quality} {percent(r.metrics[r.quality])}",
             "-" if not r.outputs else f"{max(o.max_abs for o in r.outputs):.2g}",
             "-" if not r.outputs else f"{min(o.cosine for o in r.outputs):.6f}",
             "; ".join(r.reasons),
         )
         for r in reports
     ]
-    return table(("variant", "verdict", "agreement", "accuracy", "max error", "cosine", "why"), rows)
+    return table(("variant", "verdict", "agreement", "quality", "max error", "cosine", "why"), rows)

@@ -28,7 +28,8 @@ class Tolerance:
     min_cosine: float
     """Smallest cosine similarity of an output, all samples taken together."""
     max_abs: float | None
-    """Largest absolute error of any element, or None where precision makes it meaningless."""
+    """Largest absolute error of any element, as a multiple of the output's scale; None where precision makes it
+    meaningless."""
     min_agreement: float
     """Smallest share of samples on which the task's answer is the same, 0 to 1."""
     max_metric_drop: float
@@ -45,6 +46,8 @@ class OutputError:
     cosine: float
     snr_db: float | None
     """Signal-to-noise ratio in decibels; None when there is no noise at all."""
+    scale: float = 1.0
+    """How large the reference's values are: the 99th percentile of their magnitudes, and at least 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +203,8 @@ class Measurement:
     stages: Stages | None = None
     run: str = ""
     """Measurements with the same one were made side by side, call by call in turn."""
+    void: str | None = None
+    """Why this is no measure of the variant's speed, such as a silent fallback to another device; None when it is."""
     schema: int = 1
 
 

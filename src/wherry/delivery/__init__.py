@@ -15,9 +15,10 @@ from wherry.delivery.measuring import bench, bench_page, choose, write_page
 from wherry.delivery.predicting import Prediction, Predictions, predict
 from wherry.delivery.proving import prove, proven_variant
 from wherry.delivery.shipping import Shipment, bundle, destination, stage
-from wherry.delivery.versions import Submission, promote, register
+from wherry.delivery.versions import NOTES, Submission, promote, register
 
 __all__ = [
+    "NOTES",
     "CalibrationSource",
     "Prediction",
     "Predictions",

@@ -32,12 +32,9 @@ class Candidate:
 
     @property
     def quality_drop(self) -> float:
-        """Loss of the task's metric against the reference; 0 where the task has no metric."""
-        metrics = self.report.metrics
-        for name, reference in metrics.items():
-            if name.startswith("reference_"):
-                return max(reference - metrics.get(name.removeprefix("reference_"), 0.0), 0.0)
-        return 0.0
+        """Loss of the task's quality against the reference; 0 where it has none."""
+        metrics, name = self.report.metrics, self.report.quality
+        return 0.0 if name is None else max(metrics[f"reference_{name}"] - metrics[name], 0.0)
 
 
 def choose(
@@ -54,7 +51,8 @@ def choose(
     why_nots = [WhyNot(target=r.target, reason=f"failed its proof: {'; '.join(r.reasons)}") for r in refused]
     fitting = []
     for candidate in candidates:
-        broken = _broken(candidate, limits)
+        void = candidate.measurement.void
+        broken = f"its measurement is void: {void}" if void else _broken(candidate, limits)
         if broken:
             why_nots.append(WhyNot(target=candidate.target, reason=broken))
         else:

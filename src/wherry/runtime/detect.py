@@ -50,11 +50,10 @@ class Found:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def above(self, confidence: float) -> "Found":
-        """Return those with at least that score."""
-        keep = self.scores >= confidence
+    def at(self, rows: NDArray[np.intp]) -> "Found":
+        """Return those in that order."""
         return Found(
-            boxes=self.boxes[keep], scores=self.scores[keep], classes=self.classes[keep], anchors=self.anchors[keep]
+            boxes=self.boxes[rows], scores=self.scores[rows], classes=self.classes[rows], anchors=self.anchors[rows]
         )
 
 
