@@ -1,10 +1,8 @@
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wherry.core.report import EngineInfo, Measurement, Report, Verdict
-from wherry.proof.benchmark import median_interval
 from wherry.proof.choose import Candidate, Constraints, choose
 from wherry.proof.compare import tolerance_for
 
@@ -103,10 +101,3 @@ def test_the_choice_is_never_dominated_beyond_noise(rows):
     assert won.measurement.p50_ms <= min(c.measurement.p50_ms for c in candidates) * 1.02
     assert {w.target for w in choice.why_nots} == {c.target for c in candidates} - {choice.target}
     assert choice.pareto
-
-
-def test_the_interval_holds_the_median():
-    times = np.random.default_rng(0).lognormal(size=2000)
-    low, high = median_interval(times)
-    assert low <= float(np.median(times)) <= high
-    assert high - low < 0.5

@@ -62,13 +62,15 @@ def scan(path: Path) -> ScanReport:
         raise StorageError(msg) from error
 
 
-def scan_file(file: BinaryIO, path: Path) -> ScanReport:
+def scan_file(file: BinaryIO, path: Path, *, allow: Literal["tensors", "modules"] = "tensors") -> ScanReport:
     """Like `scan`, for a file that is open already, so that what was scanned is what is opened.
 
     Args:
         file: opened for reading bytes; its position afterwards is not defined.
         path: name for the report.
+        allow: which list of names; whole networks have none of their own yet.
     """
+    del allow  # both are the list of what tensors are made of
     digest, size = _digest(file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pickletools warns about escapes in texts that are no pickles at all

@@ -101,7 +101,7 @@ def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: 
     from wherry.export.listing import describe_targets
 
     if everything:
-        rows = [row for row in describe_targets() if row.installed and row.format != "null"]
+        rows = [row for row in describe_targets() if row.installed and not row.kit and row.format != "null"]
         return [Target.parse(row.name) for row in rows if with_calibration or not row.calibrated]
     if not names:
         msg = "No target was named."

@@ -1,6 +1,7 @@
 """Verbs that judge what was built: prove, bench, choose."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,13 +13,12 @@ from wherry.cli.options import (
     Ref,
     RegistryPath,
     TargetNames,
+    numbers,
 )
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from wherry.cli.output import Sheet
-    from wherry.core.report import Choice, Measurement, Report
+    from wherry.core.report import Report
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,20 +53,35 @@ def prove(
 def bench(
     ref: Ref,
     target: TargetNames = None,
-    batch: Annotated[int, typer.Option(help="Samples in one call.", min=1)] = 1,
+    batches: Annotated[str, typer.Option("--batches", "--batch", help="Samples in one call: 1,4,8.")] = "1",
+    threads: Annotated[str, typer.Option(help="Threads of the runtime: 1,2; 0 lets it decide.")] = "0",
     seconds: Annotated[float, typer.Option(help="Time for each variant once it is warm.", min=0.05)] = 1.0,
+    html: Annotated[Path | None, typer.Option(help="Write a report with plots into this file.")] = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure proven variants side by side on this machine."""
     from wherry import delivery
-    from wherry.cli.output import emit
+    from wherry.cli.measured import bench_table, noise_lines
+    from wherry.cli.output import emit, progress_screen
     from wherry.registry import Registry
 
+    console = progress_screen(quiet=quiet)
     with Registry.open(registry, create=False) as opened:
-        found = delivery.bench(opened, ref, target, batch=batch, seconds=seconds)
-    emit(found, [bench_table(found)], as_json=as_json, quiet=quiet)
+        found = delivery.bench(
+            opened,
+            ref,
+            target,
+            batches=numbers(batches, "--batches", least=1),
+            threads=numbers(threads, "--threads", least=0),
+            seconds=seconds,
+            on_skipped=lambda name, error: console.print(f"{name}: left out. {error.message}", highlight=False),
+        )
+        if html is not None:
+            delivery.write_page(html, delivery.bench_page(opened, ref, found))
+            console.print(f"The report is in {html}.", highlight=False)
+    emit(found, [bench_table(found), *noise_lines(found)], as_json=as_json, quiet=quiet)
 
 
 def choose(
@@ -82,6 +97,7 @@ def choose(
 ) -> None:
     """Say which variant this machine should use, and why the others lost."""
     from wherry import delivery
+    from wherry.cli.measured import choice_lines
     from wherry.cli.output import emit, end_with
     from wherry.core.errors import GateRefusedError
     from wherry.proof.choose import Constraints
@@ -113,31 +129,3 @@ def proof_table(reports: "Sequence[Report]") -> "Sheet":
         for r in reports
     ]
     return table(("variant", "verdict", "agreement", "quality", "max error", "cosine", "why"), rows)
-
-
-def bench_table(measurements: "Sequence[Measurement]") -> "Sheet":
-    """Return the measurements, for people."""
-    from wherry.cli.output import table
-
-    rows = [
-        (
-            m.target,
-            f"{m.p50_ms:.3f}",
-            f"{m.ci95_ms[0]:.3f}-{m.ci95_ms[1]:.3f}",
-            "-" if m.p90_ms is None else f"{m.p90_ms:.3f}",
-            f"{m.throughput_per_s:.0f}",
-            f"{m.load_ms:.0f}",
-            f"{m.size_bytes / 1e6:.2f}",
-        )
-        for m in sorted(measurements, key=lambda m: m.p50_ms)
-    ]
-    return table(("variant", "median ms", "95 % interval", "p90 ms", "per s", "load ms", "MB"), rows)
-
-
-def choice_lines(choice: "Choice") -> "list[RenderableType]":
-    """Return the choice and the why-nots, for people."""
-    from wherry.cli.output import table
-
-    head = f"Use {choice.target}: {choice.reason}." if choice.target else f"Nothing fits: {choice.reason}."
-    rows = [(why.target, why.reason) for why in choice.why_nots]
-    return [head, table(("not", "because"), rows)] if rows else [head]

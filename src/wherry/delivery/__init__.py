@@ -10,16 +10,18 @@ road is `wherry.agent`.
 
 from wherry.delivery.building import export
 from wherry.delivery.calibrating import CalibrationSource
-from wherry.delivery.measuring import bench, choose
+from wherry.delivery.measuring import bench, bench_page, choose, write_page
 from wherry.delivery.proving import prove, proven_variant
 from wherry.delivery.shipping import Shipment, bundle, destination, stage
-from wherry.delivery.versions import Submission, promote, register
+from wherry.delivery.versions import NOTES, Submission, promote, register
 
 __all__ = [
+    "NOTES",
     "CalibrationSource",
     "Shipment",
     "Submission",
     "bench",
+    "bench_page",
     "bundle",
     "choose",
     "destination",
@@ -29,4 +31,5 @@ __all__ = [
     "proven_variant",
     "register",
     "stage",
+    "write_page",
 ]

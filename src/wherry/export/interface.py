@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 from wherry.core.errors import BadInputError, ExportError, StorageError, ToolchainMissingError, WherryError
 from wherry.core.model import ModelSpec
@@ -43,6 +43,8 @@ class Written:
     """Fixed batch size, or None for a dynamic one."""
     effective: dict[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
+    verified: Literal["none", "emulator", "hardware"] = "none"
+    """How far a vendor's toolchain has tried the result by itself, for the receipt."""
 
 
 class Exporter(ABC):
@@ -65,6 +67,12 @@ class Exporter(ABC):
     def needs(cls, target: Target) -> str | None:
         """Hook: return the target whose variant this one starts from, such as `onnx-fp32`; None is the program."""
         del target  # most start from the program, whatever is asked
+        return None
+
+    @classmethod
+    def kit(cls, target: Target) -> str | None:
+        """Hook: return why the result here is a kit for a vendor's toolchain, or None where it is the real thing."""
+        del target
         return None
 
     @classmethod

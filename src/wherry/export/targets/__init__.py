@@ -9,6 +9,7 @@ TARGETS: dict[str, str] = {
     "onnx": "wherry.export.targets.onnx:OnnxExporter",
     "tflite": "wherry.export.targets.tflite:TfliteExporter",
     "openvino": "wherry.export.targets.openvino:OpenVinoExporter",
+    "hailo": "wherry.export.targets.hailo:HailoExporter",
 }
 
 

@@ -9,6 +9,7 @@ ENGINES: dict[str, str] = {
     "onnxruntime": "wherry.runtime.engines.onnxruntime:OnnxRuntimeEngine",
     "litert": "wherry.runtime.engines.litert:LiteRtEngine",
     "openvino": "wherry.runtime.engines.openvino:OpenVinoEngine",
+    "hailo": "wherry.runtime.engines.hailo:HailoEngine",
 }
 
 
