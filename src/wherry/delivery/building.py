@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wherry.core.codec import to_builtins
 from wherry.core.model import Version
 from wherry.core.variant import CalibrationManifest, Target
 
@@ -55,6 +56,8 @@ def export(
             program_sha256=version.program.sha256,
             calibration=None if calibrated is None else str(calibrated[0]),
             calibration_manifest=None if calibrated is None else calibrated[1],
+            architecture=version.architecture,
+            facts={**to_builtins(version.lineage), "metrics": version.metrics},
         )
         for target in targets
     ]

@@ -6,9 +6,14 @@ from wherry.export.interface import Exporter
 TARGETS: dict[str, str] = {
     "null": "wherry.export.targets.null:NullExporter",
     "pt2": "wherry.export.targets.pt2:Pt2Exporter",
+    "pytorch": "wherry.export.targets.pytorch:PytorchExporter",
+    "torchscript": "wherry.export.targets.torchscript:TorchScriptExporter",
+    "aoti": "wherry.export.targets.aoti:AotiExporter",
     "onnx": "wherry.export.targets.onnx:OnnxExporter",
     "tflite": "wherry.export.targets.tflite:TfliteExporter",
     "openvino": "wherry.export.targets.openvino:OpenVinoExporter",
+    "executorch": "wherry.export.targets.executorch:ExecuTorchExporter",
+    "coreml": "wherry.export.targets.coreml:CoreMlExporter",
 }
 
 
