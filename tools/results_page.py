@@ -74,7 +74,7 @@ def _head(matrix: Matrix) -> Iterator[str]:
     yield "# Results"
     yield ""
     yield "Measured, not promised: made by `make results`, which trains the networks of"
-    yield "[examples/](../examples/README.md), exports each for every target of `wherry targets`, proves and measures it."
+    yield "[examples/](../examples/README.md), exports each for every target of `wherry targets`, proves and measures."
     yield "Do not edit it by hand."
     if matrix.quick:
         yield ""

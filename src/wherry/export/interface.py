@@ -6,6 +6,7 @@ writes a sentence about it into `overrides`.
 """
 
 import errno
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,10 @@ class Source:
     """Calibration set, as `calibration_from_arrays` wrote it."""
     program_format: str = "pt2"
     """`pt2` or `onnx`."""
+    architecture: str = ""
+    """Digest of the network's structure without its weights."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Where the version came from, as plain data; formats with a place for it take it along."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,12 @@ class Exporter(ABC):
         return {}
 
     @classmethod
+    def _programs(cls, target: Target) -> tuple[str, ...]:
+        """Hook: return the programs of which one must be on the search path; none when nothing is needed."""
+        del target
+        return ()
+
+    @classmethod
     def _refuses(cls, target: Target, spec: ModelSpec) -> str | None:
         """Hook: return why this model cannot be built for this target, or None; options have the right types here."""
         del target, spec
@@ -107,10 +118,14 @@ class Exporter(ABC):
     def missing(cls, target: Target) -> ToolchainMissingError | None:
         """Return the error of a tool that is not installed, with the command that brings it, or None."""
         absent = sorted(set(cls._tools(target)) - set(cls.tool_versions(target)))
-        if not absent:
-            return None
-        msg = f"The tools for {target.name} are not installed: {', '.join(absent)}."
-        return ToolchainMissingError(msg, next_step=f"Run: pip install 'wherry[{cls.extra}]'")
+        if absent:
+            msg = f"The tools for {target.name} are not installed: {', '.join(absent)}."
+            return ToolchainMissingError(msg, next_step=f"Run: pip install 'wherry[{cls.extra}]'")
+        programs = cls._programs(target)
+        if programs and not any(map(shutil.which, programs)):
+            msg = f"{target.name} needs one of the programs {', '.join(programs)}, and none is on the search path."
+            return ToolchainMissingError(msg, next_step=f"Install {programs[0]} with the system's package manager.")
+        return None
 
     @classmethod
     @final
