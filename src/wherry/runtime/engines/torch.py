@@ -8,6 +8,8 @@ import numpy as np
 
 from wherry.core.device import DeviceType
 from wherry.core.errors import EngineError
+from wherry.core.report import Execution
+from wherry.runtime.execution import shares
 from wherry.runtime.interface import Engine, Tensors
 from wherry.runtime.program import open_program
 
@@ -71,6 +73,11 @@ class TorchEngine(Engine):
             raise EngineError(msg)
         named = zip(self.spec.outputs, parts, strict=True)
         return {tensor.name: part.detach().cpu().numpy() for tensor, part in named}
+
+    def _executed(self, inputs: Tensors) -> tuple[tuple[Execution, ...], str | None]:
+        """Count the graph's calls: PyTorch runs all of them where their tensors are."""
+        calls = sum(node.op == "call_function" for node in self._call.graph.nodes)
+        return shares([self._device()] * calls), None
 
     def _close(self) -> None:
         self._call = None
