@@ -152,6 +152,7 @@ class _Run:
             with self._opened() as engine:
                 self.engine = engine.info()
                 self._inputs_are_the_recorded_ones()
+                self._who_computes(engine)
                 qualities = _Qualities(self.task, self.subject.spec)
                 self._compare(engine, qualities)
                 self._gate(engine, qualities)
@@ -202,6 +203,12 @@ class _Run:
         self.rungs = (rung,)
         if not rung.passed:
             raise _VerdictError(Verdict.OUTPUT_MISMATCH, f"preprocessing: {rung.reason}")
+
+    def _who_computes(self, engine: Engine) -> None:
+        try:
+            self.engine = engine.executed(prepare(self.subject.golden.raw[:1], self.subject.spec))
+        except WherryError as error:
+            raise _VerdictError(Verdict.SHAPE_MISMATCH, error.message) from error
 
     def _chunks(self, engine: Engine, examples: GoldenSet) -> Iterator[tuple[slice, Tensors]]:
         """Yield the outputs for a few samples at a time, checked to be as many and as large as the references."""
