@@ -178,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [row for row in describe_targets() if row.format != "null"]
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--family", action="append", choices=families, help="only this one; may be repeated")
+    options.add_argument("--model", action="append", help="only this one of the examples' models; may be repeated")
     options.add_argument("--target", action="append", choices=[row.name for row in rows], help="only this one")
     options.add_argument("--work", type=Path, default=ROOT / "build" / "results", help="trainings and registry")
     options.add_argument("--out", type=Path, default=PAGE, help="the page to write")
@@ -190,7 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     networks, failed = [], []
     for family in asked.family or families:
         try:
-            for recipe in train(family, work, quick=asked.quick):
+            found = train(family, work, quick=asked.quick)
+            for recipe in [it for it in found if not asked.model or it.model in asked.model]:
                 register(recipe, family, work)
                 networks.append(fill(recipe, family, work, wanted, asked.seconds))
         except (subprocess.SubprocessError, WherryError) as error:

@@ -73,9 +73,8 @@ def page(matrix: Matrix) -> str:
 def _head(matrix: Matrix) -> Iterator[str]:
     yield "# Results"
     yield ""
-    yield "Measured, not promised: made by `make results`, which trains the networks of"
-    yield "[examples/](../examples/README.md), exports each for every target of `wherry targets`, proves and measures."
-    yield "Do not edit it by hand."
+    yield "Measured, not promised: `make results` takes the networks of [examples](../examples/README.md), trains,"
+    yield "exports and proves them for every target of `wherry targets`, and measures them. Do not edit this page by hand."
     if matrix.quick:
         yield ""
         yield "**A quick run: the networks were trained for a few steps only, and the numbers mean nothing.**"
