@@ -74,7 +74,7 @@ def _head(matrix: Matrix) -> Iterator[str]:
     yield "# Results"
     yield ""
     yield "Measured, not promised: `make results` takes the networks of [examples](../examples/README.md), trains,"
-    yield "exports and proves them for every target of `wherry targets`, and measures them. Do not edit this page by hand."
+    yield "exports and proves them for every target of `wherry targets`, and measures them. Not to be edited by hand."
     if matrix.quick:
         yield ""
         yield "**A quick run: the networks were trained for a few steps only, and the numbers mean nothing.**"
