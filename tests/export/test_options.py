@@ -53,7 +53,7 @@ def test_an_opset_outside_of_what_there_is_is_refused_before_work():
 def test_the_metadata_beside_a_file_is_the_same_every_time(tmp_path: Path):
     tensor = TensorSpec(name="x", dtype="float32", shape=("batch", 4))
     spec = ModelSpec(task="classification", inputs=(tensor,), outputs=(tensor,), class_names=("a", "b"))
-    source = Source(model="m", version=2, spec=spec, program=tmp_path, training={"total_epochs": 3})
+    source = Source(model="m", version=2, spec=spec, program=tmp_path, facts={"total_epochs": 3})
     target = Target(format="onnx", precision="int8")
     write_metadata(tmp_path, source, target, batch=None, effective={"opset": 18})
     first = (tmp_path / METADATA_FILE).read_bytes()

@@ -34,6 +34,6 @@ def write_metadata(out: Path, source: Source, target: Target, *, batch: int | No
         "class_names": spec.class_names,
         "detection": spec.detection if spec.task == "detection" else None,
         "effective": effective,
-        "training": source.training,
+        "training": source.facts,
     }
     (out / METADATA_FILE).write_bytes(to_json(document))

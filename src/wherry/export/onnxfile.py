@@ -34,7 +34,7 @@ class Share:
 
 
 def finish(main: Path, source: "Source", target: Target) -> int:
-    """Write name and version into the file, check it, and return its opset.
+    """Write name and version into the file, name operators that have no name, check it, and return its opset.
 
     Raises:
         onnx.checker.ValidationError: it is no valid ONNX file.
@@ -42,6 +42,8 @@ def finish(main: Path, source: "Source", target: Target) -> int:
     import onnx
 
     model = onnx.load(str(main))
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"  # quantization leaves operators out by their names
     facts = {"model_name": source.model, "model_version": f"v{source.version}", "target": target.name}
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model, full_check=True)

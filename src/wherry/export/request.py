@@ -22,11 +22,15 @@ class ExportRequest:
     program: str
     """Path of the captured program."""
     program_sha256: str
+    program_format: str = "pt2"
+    """`pt2` or `onnx`."""
     calibration: str | None = None
     """Path of the calibration set; only some precisions look at it."""
     calibration_manifest: CalibrationManifest | None = None
-    training: dict[str, Any] = field(default_factory=dict)
-    """Facts of the training for the metadata beside a file; part of what the version's digest covers."""
+    architecture: str = ""
+    """Digest of the network's structure without its weights."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Training facts of the version, as plain data."""
     timeout_s: float = DEFAULT_TIMEOUT_S
     memory_bytes: int | None = None
     """Resident memory above which this target is given up, in bytes."""

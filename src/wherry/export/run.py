@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wherry.core.codec import document_digest
 from wherry.core.errors import ToolchainMissingError
-from wherry.core.variant import Target
+from wherry.core.variant import PRUNE, Target
 from wherry.export.build import Runner, build_variant, key_of, with_what_it_uses
 from wherry.export.cache import ExportCache
 from wherry.export.request import ExportOutcome, ExportRequest
@@ -76,11 +76,11 @@ def _parent_request(request: ExportRequest, needs: str, requests: Sequence[Expor
     """
     plain = Target.parse(needs)
     known = exporter_class(plain.format).options_of(plain.precision)
-    own = plain.format == request.target.format
-    passed = {name: value for name, value in request.target.options.items() if own and name in known}
+    own = known if plain.format == request.target.format else {}
+    passed = {name: value for name, value in request.target.options.items() if name in own or name == PRUNE}
     for other in requests:
-        same = other.target.name == needs and other.version_digest == request.version_digest
-        if same and (not passed or other.target.options.items() >= passed.items()):
+        same = (other.version_digest, other.program_sha256) == (request.version_digest, request.program_sha256)
+        if same and other.target.plain_name == needs and other.target.options.items() >= passed.items():
             return other
     return replace(request, target=replace(plain, options=passed))
 
@@ -129,7 +129,8 @@ class _Export:
 
     def _without_work(self, request: ExportRequest, parent: ExportOutcome | None) -> ExportOutcome | None:
         started, target = time.monotonic(), request.target
-        problem = exporter_class(target.format).problem(target, request.spec)
+        exporter = exporter_class(target.format)
+        problem = exporter.cannot_start(target, request.program_format) or exporter.problem(target, request.spec)
         if problem is not None:
             missing = isinstance(problem, ToolchainMissingError)
             return ExportOutcome(target=target, error=problem.message, next_step=problem.next_step, missing=missing)

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from wherry.core.model import ModelSpec
 from wherry.core.variant import Target
-from wherry.export.calibration import prepared_batches
+from wherry.export.calibration_batches import prepared_batches
 from wherry.export.interface import Exporter, Source, Written, spec_batch
 from wherry.export.metadata import write_metadata
+from wherry.export.onnx_adoption import adopt_onnx
 from wherry.export.onnxfile import finish, named_nodes
 from wherry.export.onnxwriting import FIRST_CAPTURED, OPSETS, write_onnx
 from wherry.export.quantize.onnx_half import to_half
@@ -41,6 +42,7 @@ class OnnxExporter(Exporter):
     options: ClassVar[Mapping[str, type]] = {"opset": int} | {k: v for o in _OPTIONS.values() for k, v in o.items()}
     engine = "onnxruntime"
     extra = "export-onnx"
+    starts_from = ("pt2", "onnx")
     suffix = ".onnx"
 
     @classmethod
@@ -81,10 +83,13 @@ class OnnxExporter(Exporter):
 
     def _write(self, source: Source, target: Target, out: Path) -> Written:
         main = out / f"model{self.suffix}"
-        if source.parent is None:
-            made: Made = (write_onnx(source.program, source.spec, target.options.get("opset"), main), ())
-        else:
+        made: Made
+        if source.parent is not None:
             made = _derive(source, source.parent, target, main)
+        elif source.program_format == "onnx":
+            made = {"opset": adopt_onnx(source.program, target.options.get("opset"), main)}, ()
+        else:
+            made = write_onnx(source.program, source.spec, target.options.get("opset"), main), ()
         effective = {"precision": target.precision, **made[0], "opset": finish(main, source, target)}
         batch = spec_batch(source.spec)
         write_metadata(out, source, target, batch=batch, effective=effective)

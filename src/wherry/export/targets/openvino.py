@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from wherry.core.model import ModelSpec
 from wherry.core.variant import Target
-from wherry.export.calibration import prepared_batches
+from wherry.export.calibration_batches import prepared_batches
 from wherry.export.interface import Exporter, Source, Written, spec_batch
 from wherry.export.metadata import write_metadata
 from wherry.export.onnxfile import named_nodes
