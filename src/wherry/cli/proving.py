@@ -68,14 +68,15 @@ def bench(
     from wherry.cli.output import emit, progress_screen
     from wherry.registry import Registry
 
+    sizes, counts = numbers(batches, "--batches", least=1), numbers(threads, "--threads", least=0)
     console = progress_screen(quiet=quiet)
     with Registry.open(registry, create=False) as opened:
         found = delivery.bench(
             opened,
             ref,
             target,
-            batches=numbers(batches, "--batches", least=1),
-            threads=numbers(threads, "--threads", least=0),
+            batches=sizes,
+            threads=counts,
             seconds=seconds,
             on_skipped=lambda name, error: console.print(f"{name}: left out. {error.message}", highlight=False),
         )
