@@ -175,7 +175,7 @@ def test_a_file_that_changed_since_it_was_opened_is_not_loaded(saved: Callable[[
 
 
 def test_the_table_of_loaders_names_real_members() -> None:
-    assert {loader_for(name).name for name in LOADERS} == {"state_dict", "safetensors", "pt2", "torchscript"}
+    assert {loader_for(name).name for name in LOADERS} == {"state_dict", "safetensors", "pt2", "torchscript", "onnx"}
     with pytest.raises(CheckpointError, match="no loader"):
         loader_for("gif")
 

@@ -10,7 +10,9 @@ road is `wherry.agent`.
 
 from wherry.delivery.building import export
 from wherry.delivery.calibrating import CalibrationSource
+from wherry.delivery.loading import Running, load
 from wherry.delivery.measuring import bench, bench_page, choose, write_page
+from wherry.delivery.predicting import Prediction, Predictions, predict
 from wherry.delivery.proving import prove, proven_variant
 from wherry.delivery.shipping import Shipment, bundle, destination, stage
 from wherry.delivery.versions import NOTES, Submission, promote, register
@@ -18,6 +20,9 @@ from wherry.delivery.versions import NOTES, Submission, promote, register
 __all__ = [
     "NOTES",
     "CalibrationSource",
+    "Prediction",
+    "Predictions",
+    "Running",
     "Shipment",
     "Submission",
     "bench",
@@ -26,6 +31,8 @@ __all__ = [
     "choose",
     "destination",
     "export",
+    "load",
+    "predict",
     "promote",
     "prove",
     "proven_variant",

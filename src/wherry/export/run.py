@@ -123,7 +123,8 @@ class _Export:
 
     def _without_work(self, request: ExportRequest, parent: ExportOutcome | None) -> ExportOutcome | None:
         started, target = time.monotonic(), request.target
-        problem = exporter_class(target.format).problem(target, request.spec)
+        exporter = exporter_class(target.format)
+        problem = exporter.cannot_start(target, request.program_format) or exporter.problem(target, request.spec)
         if problem is not None:
             missing = isinstance(problem, ToolchainMissingError)
             return ExportOutcome(target=target, error=problem.message, next_step=problem.next_step, missing=missing)

@@ -120,7 +120,7 @@ def _interleave(series: list[_Series], inputs: Tensors, seconds: float) -> None:
 
 
 def _measurement(one: _Series, batch: int, run: str, apart: Stages) -> Measurement:
-    times = np.asarray(one.times_ms)
+    times, info = np.asarray(one.times_ms), one.engine.info()
     timing = summarise(times, batch=batch, steady=one.steady)
     return Measurement(
         variant=one.runner.variant.digest,
@@ -142,7 +142,8 @@ def _measurement(one: _Series, batch: int, run: str, apart: Stages) -> Measureme
         memory_mb=one.footprint.growth_mb,
         peak_memory_mb=one.footprint.peak_mb,
         size_bytes=one.runner.variant.size,
-        engine=one.engine.info(),
+        engine=info,
+        void=info.fallback,
         threads=one.runner.options.threads,
         steady=timing.steady,
         noise=noise_band(times),

@@ -12,6 +12,7 @@ from wherry.core.model import ModelSpec
 from wherry.core.variant import Target
 from wherry.export.calibration import open_calibration
 from wherry.export.interface import Exporter, Source, Written, spec_batch
+from wherry.export.onnx_adoption import adopt_onnx
 from wherry.runtime import telemetry
 from wherry.runtime.interface import Tensors
 from wherry.runtime.preprocess import prepare
@@ -37,6 +38,7 @@ class OnnxExporter(Exporter):
     options: ClassVar[Mapping[str, type]] = {"opset": int}
     engine = "onnxruntime"
     extra = "export-onnx"
+    starts_from = ("pt2", "onnx")
     suffix = ".onnx"
 
     @classmethod
@@ -64,6 +66,8 @@ class OnnxExporter(Exporter):
         main = out / f"model{self.suffix}"
         if target.precision == "int8":
             effective = _quantize(source, main)
+        elif source.program_format == "onnx":
+            effective = {"opset": adopt_onnx(source.program, target.options.get("opset"), main)}
         else:
             effective = {"opset": _convert(source, target.options.get("opset"), main)}
         _finish(main, source, target)
