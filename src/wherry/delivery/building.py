@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wherry.core.codec import to_builtins
 from wherry.core.errors import BadInputError
 from wherry.core.model import Version
 from wherry.core.variant import Target
@@ -68,6 +69,8 @@ def export(
             program_format=version.program_format,
             calibration=None if calibrated is None else str(calibrated[0]),
             calibration_manifest=None if calibrated is None else calibrated[1],
+            architecture=version.architecture,
+            facts={**to_builtins(version.lineage), "metrics": version.metrics},
         )
         for target in targets
     ]

@@ -173,6 +173,6 @@ def _notes(measurements: Sequence[Measurement]) -> list[str]:
             equal = f"; within that noise lie {pairs}" if pairs else ""
             notes.append(f"{where}: a variant differs from itself by up to {band:.1%} (A/A){equal}.")
     notes += [f"{m.target}: no steady state was reached." for m in measurements if not m.steady]
-    notes += [f"{m.target} is not measured fairly: {m.engine.fallback}." for m in measurements if m.engine.fallback]
+    notes += [f"The measurement of {m.target} is void: {m.void}." for m in measurements if m.void]
     engines = sorted({f"{m.engine.engine} {m.engine.version} on {m.engine.device}" for m in measurements})
     return [*notes, f"Engines: {', '.join(engines)}."]
