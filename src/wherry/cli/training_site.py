@@ -1,4 +1,4 @@
-"""Verbs that look at the registry: list, show."""
+"""Verbs of the training site: register, list, show."""
 
 from typing import TYPE_CHECKING, Annotated
 
