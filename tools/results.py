@@ -81,8 +81,10 @@ def fill(recipe: Recipe, family: str, work: Path, rows: Sequence[TargetRow], sec
         outcomes = delivery.export(registry, version.name, targets, calibration=calibration or None)
         failures = {it.target.name: it.error or "" for it in outcomes if it.variant is None}
         built = [it.variant for it in outcomes if it.variant is not None and it.target in targets]
-        reports = _prove(registry, version, built)
-        measurements = _measure(registry, version, built, reports, seconds)
+        elsewhere = {row.name for row in rows if row.reason}
+        here = [variant for variant in built if variant.name not in elsewhere]
+        reports = _prove(registry, version, here)
+        measurements = _measure(registry, version, here, reports, seconds)
         variants = {variant.name: variant for variant in built}
         cells = {row.name: _cell(row, variants, failures, reports, measurements) for row in rows}
     return Network(
@@ -110,7 +112,7 @@ def _measure(
     proven = [variant for variant in built if reports[variant.name].passed]
     known = {variant.name: registry.measurements(variant.digest) for variant in proven}
     newest = {name: found[0] for name, found in known.items() if found}
-    if len(newest) != len(proven) or len({it.run for it in newest.values()}) > 1:
+    if proven and (len(newest) != len(proven) or len({it.run for it in newest.values()}) > 1):
         found = delivery.bench(registry, version.name, list(known), threads=(1,), seconds=seconds)
         return {it.target: it for it in found}
     return newest
@@ -128,7 +130,10 @@ def _cell(
     variant = variants.get(row.name)
     if variant is None:
         return Cell(reason=failures.get(row.name) or "it was not built")
-    report, measured = reports[row.name], measurements.get(row.name)
+    report, measured = reports.get(row.name), measurements.get(row.name)
+    if report is None:
+        verified, overrides = variant.receipt.verified, variant.receipt.overrides
+        return Cell(size=variant.size, reason=row.reason or "", verified=verified, overrides=overrides)
     return Cell(
         size=variant.size,
         overrides=variant.receipt.overrides,

@@ -12,10 +12,10 @@ _LONGEST = 240
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One network and one target; without a report it is an empty cell, and `reason` says why."""
+    """One network and one target; without a size nothing was built, without a report it runs elsewhere only."""
 
     reason: str = ""
-    """Why it is empty, or why the proof failed."""
+    """Why nothing was built, why it cannot run here, or why the proof failed."""
     size: int | None = None
     report: Report | None = None
     p50_ms: float | None = None
@@ -73,8 +73,9 @@ def page(matrix: Matrix) -> str:
 def _head(matrix: Matrix) -> Iterator[str]:
     yield "# Results"
     yield ""
-    yield "Measured, not promised: `make results` takes the networks of [examples](../examples/README.md), trains,"
-    yield "exports and proves them for every target of `wherry targets`, and measures them. Not to be edited by hand."
+    yield "Measured, not promised: made by `make results`, which trains the networks of"
+    yield "[examples/](../examples/README.md), exports each for every target of `wherry targets`, proves and measures."
+    yield "Do not edit it by hand."
     if matrix.quick:
         yield ""
         yield "**A quick run: the networks were trained for a few steps only, and the numbers mean nothing.**"
@@ -92,7 +93,10 @@ def _overview(matrix: Matrix) -> str:
         [f"`{target}`", *(_mark(network.cells.get(target)) for network in matrix.networks)] for target in matrix.targets
     ]
     rows.append(["**proven**", *(str(sum(cell.passed for cell in it.cells.values())) for it in matrix.networks)])
-    legend = "A number is the median in ms of a proven variant; ✗ failed its proof; - could not be built here."
+    legend = (
+        "A number is the median in ms of a proven variant; ✗ failed its proof; ○ was built here and runs elsewhere "
+        "only, so it is not proven; - could not be built here. The reasons stand below, network by network."
+    )
     return legend + "\n\n" + table(["target", *names], rows)
 
 
@@ -100,7 +104,7 @@ def _mark(cell: Cell | None) -> str:
     if cell is None:
         return ""
     if cell.report is None:
-        return "-"
+        return "-" if cell.size is None else "○"
     if not cell.passed:
         return "✗"
     return "✓" if cell.p50_ms is None else f"{cell.p50_ms:.2f}"
@@ -153,9 +157,9 @@ def _built(target: str, cell: Cell, report: Report) -> list[str]:
 
 def _notes(cell: Cell) -> Iterator[str]:
     if cell.report is None:
-        yield f"not built: {cell.reason}"
-        return
-    if not cell.passed:
+        built = "not built" if cell.size is None else f"built, {cell.size / MEGABYTE:.2f} MB, not proven here"
+        yield f"{built}: {cell.reason}"
+    elif not cell.passed:
         yield f"proof failed: {cell.reason}"
     if cell.fallback:
         yield f"no measure of speed: {cell.fallback}"
