@@ -20,7 +20,10 @@ SPEC = ModelSpec(
     postprocessing="softmax",
     class_names=CLASSES,
 )
-ALL = [Target(format=name, precision=precision) for name in TARGETS for precision in exporter_class(name).precisions]
+VENDOR = ("hailo", "tensorrt")
+"""Formats and engines whose makers' tools are not here; they have tests of their own in tests/export."""
+FORMATS = [name for name in TARGETS if name not in VENDOR]
+ALL = [Target(format=name, precision=precision) for name in FORMATS for precision in exporter_class(name).precisions]
 RAW = np.random.default_rng(7).integers(0, 256, (20, 8, 8), dtype=np.uint8)
 
 

@@ -120,7 +120,7 @@ def test_a_runtime_that_dies_is_a_verdict(registry, monkeypatch):
 
 
 def test_measured_chosen_and_shipped(proven, tmp_path):
-    (measurement,) = delivery.bench(proven, "m@v1", batch=2, seconds=0.05)
+    (measurement,) = delivery.bench(proven, "m@v1", batches=(2,), seconds=0.05)
     assert (measurement.batch, measurement.target) == (2, "null-fp32")
     assert delivery.choose(proven, "m@v1").target == "null-fp32"
     assert delivery.proven_variant(proven, proven.version("m@v1"), "null-fp32").engine == "null"

@@ -55,8 +55,8 @@ def test_thin_sets_are_warned_about(tmp_path: Path):
         (np.float32(1), [], "no examples"),
         (np.array([None]), [], "no examples"),
         (RAW, [0], "1 labels for 60"),
-        (RAW[:2], [0, 2], "0 to 2, and there are 2 classes"),
-        (RAW[:2], [-1, 1], "-1 to 1"),
+        (RAW[:2], [0, 2], "class 2, and there are 2 classes"),
+        (RAW[:2], [-1, 1], "class -1, and"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, raw, labels, words: str):

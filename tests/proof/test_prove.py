@@ -7,7 +7,7 @@ from wherry.core.errors import BadInputError, DigestMismatchError, ProofRefusedE
 from wherry.core.model import TensorSpec
 from wherry.core.report import Tolerance, Verdict
 from wherry.proof.golden import GoldenSet
-from wherry.proof.job import MeasureJob, ProofJob, measure_variants, prove_release
+from wherry.proof.job import MeasureJob, ProofJob, measure_footprint, measure_variants, prove_release
 from wherry.proof.prove import accept, crashed, prove
 
 
@@ -167,13 +167,22 @@ def test_the_benchmark_as_a_job(subject, tmp_path):
         spec=job.spec,
         golden=job.golden,
         golden_sha256=job.golden_sha256,
-        batch=4,
+        batches=(4, 101),
         seconds=0.05,
     )
-    first, second = measure_variants(measure)
+    first, second, *large = measure_variants(measure)
+    assert [one.batch for one in large] == [101, 101]  # the golden set has 100: examples are repeated
     assert first.batch == 4
+    assert first.run == second.run != large[0].run
     assert first.samples == second.samples > 0
     assert first.ci95_ms[0] <= first.p50_ms <= first.ci95_ms[1]
     assert first.throughput_per_s == pytest.approx(4e3 / first.mean_ms)
-    with pytest.raises(BadInputError, match="too few for a batch"):
-        measure_variants(replace(measure, batch=101))
+    assert first.min_ms <= first.p50_ms <= first.p95_ms <= first.max_ms
+    assert (first.latencies_ms[0], first.latencies_ms[-1]) == pytest.approx((first.min_ms, first.max_ms), abs=1e-3)
+    assert first.stages.end_to_end_ms > first.stages.infer_ms > 0
+    alone = measure_footprint(replace(measure, variants=(whole.variant,), mains=(job.main,)))
+    assert alone.peak_mb > alone.growth_mb >= 0
+    seen = measure_variants(replace(measure, footprints=(alone, alone), batches=(1,)))[0]
+    assert (seen.load_ms, seen.peak_memory_mb) == (alone.load_ms, alone.peak_mb)
+    with pytest.raises(BadInputError, match="cannot be measured"):
+        replace(measure, batches=(0,))

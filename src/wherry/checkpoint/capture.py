@@ -7,6 +7,7 @@ torch give the same bytes.
 
 import io
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from wherry.checkpoint.agreement import check_agreement
 from wherry.checkpoint.architecture import architecture_digest
+from wherry.checkpoint.blame import advice, first_line, place_of
 from wherry.checkpoint.examples import dynamic_axes, example_inputs
-from wherry.checkpoint.forward import check_names, run_eager
+from wherry.checkpoint.forward import by_parameter, check_names, run_eager
 from wherry.core.digest import sha256_hex
 from wherry.core.errors import CheckpointError, SpecMismatchError, WherryError
 from wherry.core.model import ModelSpec
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
+_FIXED = re.compile("Constraints violated|specialized|marked as dynamic")
 CAPTURE_BATCH = 2
 CHECKED_BATCHES = (1, 2, 3)
 
@@ -92,11 +95,17 @@ def capture(
 
 
 def _check_weights(module: "nn.Module") -> None:
+    """Refuse weights and saved buffers that are not finite; a mask that is not saved may hold infinities."""
     import torch
 
-    for name, weight in module.named_parameters():
-        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-            msg = f"The weight {name!r} holds values that are not finite numbers."
+    kept = module.state_dict(keep_vars=True).keys()
+    weights = (("weight", name, weight) for name, weight in module.named_parameters())
+    buffers = (("buffer", name, buffer) for name, buffer in module.named_buffers() if name in kept)
+    for kind, name, tensor in (*weights, *buffers):
+        finite = tensor.is_floating_point() or tensor.is_complex()
+        bad = int((~torch.isfinite(tensor)).sum()) if finite else 0
+        if bad:
+            msg = f"The {kind} {name!r} holds {bad} values of {tensor.numel()} that are not finite numbers."
             raise CheckpointError(msg, next_step="Train again, or take an earlier checkpoint.")
 
 
@@ -110,18 +119,19 @@ def _export(module: "nn.Module", spec: ModelSpec, inputs: Mapping[str, "torch.Te
     import torch
 
     try:
-        program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=dynamic_axes(spec))
+        axes = by_parameter(module, tuple(dynamic_axes(spec).values()))
+        program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=axes)
     except WherryError:
         raise
     except Exception as error:
         text = str(error)
-        if "Constraints violated" in text or "specialized" in text or "marked as dynamic" in text:
+        if _FIXED.search(text) and "data-dependent" not in text:
             msg = f"The spec names dynamic axes that the network fixes: {_lines(text)}"
             raise SpecMismatchError(msg, next_step="Write those axes of the spec as numbers.") from error
-        msg = f"torch.export cannot capture {type(module).__name__}: {_lines(text)}"
-        raise CheckpointError(
-            msg, next_step="Rewrite the line that is named, or capture a sub-module without it."
-        ) from error
+        place = place_of(error)
+        where = f" at {place}" if place else ""
+        msg = f"torch.export cannot capture {type(module).__name__}{where}: {first_line(error)}"
+        raise CheckpointError(msg, next_step=advice(error)) from error
     _forget_sources(program)
     return program
 

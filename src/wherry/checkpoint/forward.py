@@ -19,7 +19,11 @@ def check_names(module: "nn.Module", spec: ModelSpec) -> None:
     Raises:
         SpecMismatchError: they differ; parameters with a default may be left out at the end.
     """
+    if is_graph(module):  # its parameters' names are torch's own, and their order is all that counts
+        return
     parameters = inspect.signature(module.forward).parameters.values()
+    if any(it.kind is it.VAR_POSITIONAL for it in parameters):
+        return
     accepted = [it for it in parameters if it.kind is it.POSITIONAL_OR_KEYWORD]
     names = [tensor.name for tensor in spec.inputs]
     rest = accepted[len(names) :]
@@ -28,6 +32,23 @@ def check_names(module: "nn.Module", spec: ModelSpec) -> None:
         raise SpecMismatchError(
             msg, next_step="Give the inputs of the spec the names and order of forward's parameters."
         )
+
+
+def by_parameter(module: "nn.Module", values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return one value for each input as torch.export wants them: those of `*inputs` in a tuple of their own."""
+    if is_graph(module):
+        return values
+    parameters = inspect.signature(module.forward).parameters.values()
+    named = sum(it.kind in (it.POSITIONAL_ONLY, it.POSITIONAL_OR_KEYWORD) for it in parameters)
+    rest = values[named:]
+    return (*values[:named], rest) if rest else values
+
+
+def is_graph(module: "nn.Module") -> bool:
+    """Return whether `module` is a graph that torch made, rather than somebody's class."""
+    import torch
+
+    return isinstance(module, torch.fx.GraphModule)
 
 
 def run_eager(module: "nn.Module", spec: ModelSpec, inputs: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:

@@ -15,6 +15,7 @@ from wherry.core.errors import CheckpointError, WherryError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +42,13 @@ class Checkpoint:
     size: int
     """Length in bytes."""
     format: str
-    """`torch-zip`, `torch-legacy`, `safetensors` or `pt2`."""
+    """`torch-zip`, `torch-legacy`, `safetensors`, `pt2`, `torchscript`, `onnx`, or `module` for a whole network."""
     tensors: tuple[TensorSummary, ...]
     """In the order of the file."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Everything plain that lay beside the weights: architecture, number of classes, epochs."""
+    trusted: bool = False
+    """Whether it was opened with the longer list of names that whole pickled networks need."""
 
     @property
     def elements(self) -> int:
@@ -59,12 +62,20 @@ class Content:
 
     tensors: Mapping[str, "torch.Tensor"]
     metadata: Mapping[str, Any]
+    network: "nn.Module | None" = None
+    """The network itself, from files that hold one: a pickled module, TorchScript or a captured program."""
+    notes: tuple[str, ...] = ()
+    """One sentence for each choice that was made among what the file holds."""
 
 
 class Loader(ABC):
     """Reads one family of files that the scan let through."""
 
     name: ClassVar[str]
+
+    def __init__(self, *, modules: bool = False) -> None:
+        """Read whole pickled networks as well, if `modules`; the scan must have let them through."""
+        self.modules = modules
 
     @final
     def read(self, file: BinaryIO, path: Path) -> Content:

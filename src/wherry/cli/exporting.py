@@ -49,26 +49,50 @@ def export(
     target: TargetNames = None,
     everything: Annotated[bool, typer.Option("--all", help="Every target that is ready here.")] = False,
     product: TreeProduct = "",
-    calibration: Annotated[Path | None, typer.Option(help="Examples for int8: .npz with `raw` and `labels`.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the format.")
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="Opset of ONNX files, 11 to 25; short for --option opset=N.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Examples for int8: a folder of pictures, or an .npz with `raw` and `labels`.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--calibration-samples", help="Choose this many of them by chance.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option("--calibration-seed", help="Of that choice.", min=0)] = 0,
+    snapshot: Annotated[
+        Path | None, typer.Option("--calibration-snapshot", help="Only examples of this data-set snapshot (JSON).")
+    ] = None,
+    prune: Annotated[
+        str | None, typer.Option(help="Take weights out first: unstructured:0.5 or structured:0.2.")
+    ] = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Build variants of a version, each in a child process."""
     from wherry import delivery
-    from wherry.cli.documents import read_examples
     from wherry.cli.output import emit, end_with, progress_screen
     from wherry.core.errors import RefusedError, ToolchainMissingError
+    from wherry.export.options import with_options
     from wherry.registry import Registry
 
+    asked = [*(option or []), *([] if opset is None else [f"opset={opset}"])]
+    wanted = with_options(_wanted(target, everything, with_calibration=calibration is not None), asked)
+
     console = progress_screen(quiet=quiet)
+    source = None
+    if calibration is not None:
+        source = delivery.CalibrationSource(path=calibration, samples=samples, seed=seed, snapshot=snapshot)
     with Registry.open(registry, create=False) as opened:
         outcomes = delivery.export(
             opened,
             ref,
-            _wanted(target, everything, with_calibration=calibration is not None),
-            calibration=None if calibration is None else read_examples(calibration),
-            calibration_source=str(calibration or ""),
+            wanted,
+            calibration=source,
+            pruning=prune,
             on_event=lambda name, state: console.print(f"{name}: {state}", highlight=False),
         )
         refresh_tree(opened, ref, product)
@@ -87,7 +111,7 @@ def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: 
     from wherry.export.listing import describe_targets
 
     if everything:
-        rows = [row for row in describe_targets() if row.installed and row.format != "null"]
+        rows = [row for row in describe_targets() if row.installed and not row.kit and row.format != "null"]
         return [Target.parse(row.name) for row in rows if with_calibration or not row.calibrated]
     if not names:
         msg = "No target was named."

@@ -53,3 +53,18 @@ def refresh_tree(registry: "Registry", ref: str, product: str) -> None:
 
     model = ref.partition("@")[0]
     tree.refresh(registry, model, product or tree.product_of(registry, model) or model)
+
+
+def numbers(text: str, option: str, *, least: int) -> tuple[int, ...]:
+    """Read `1,4,8`.
+
+    Raises:
+        UsageError: it is not a list of whole numbers, or one is too small.
+    """
+    from wherry.core.errors import UsageError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) >= least for part in parts):
+        msg = f"{option} takes whole numbers from {least} on, separated by commas, and got {text!r}."
+        raise UsageError(msg, next_step=f"Write it like {option} 1,4,8.")
+    return tuple(map(int, parts))

@@ -1,7 +1,9 @@
 """Verbs that judge what was built: prove, bench, choose."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,13 +14,12 @@ from wherry.cli.options import (
     Ref,
     RegistryPath,
     TargetNames,
+    numbers,
 )
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from wherry.cli.output import Sheet
-    from wherry.core.report import Choice, Measurement, Report
+    from wherry.core.report import Report
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,43 +54,79 @@ def prove(
 def bench(
     ref: Ref,
     target: TargetNames = None,
-    batch: Annotated[int, typer.Option(help="Samples in one call.", min=1)] = 1,
+    batches: Annotated[str, typer.Option("--batches", "--batch", help="Samples in one call: 1,4,8.")] = "1",
+    threads: Annotated[str, typer.Option(help="Threads of the runtime: 1,2; 0 lets it decide.")] = "0",
     seconds: Annotated[float, typer.Option(help="Time for each variant once it is warm.", min=0.05)] = 1.0,
+    html: Annotated[Path | None, typer.Option(help="Write a report with plots into this file.")] = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure proven variants side by side on this machine."""
     from wherry import delivery
-    from wherry.cli.output import emit
+    from wherry.cli.measured import bench_table, noise_lines
+    from wherry.cli.output import emit, progress_screen
     from wherry.registry import Registry
 
+    sizes, counts = numbers(batches, "--batches", least=1), numbers(threads, "--threads", least=0)
+    console = progress_screen(quiet=quiet)
     with Registry.open(registry, create=False) as opened:
-        found = delivery.bench(opened, ref, target, batch=batch, seconds=seconds)
-    emit(found, [bench_table(found)], as_json=as_json, quiet=quiet)
+        found = delivery.bench(
+            opened,
+            ref,
+            target,
+            batches=sizes,
+            threads=counts,
+            seconds=seconds,
+            on_skipped=lambda name, error: console.print(f"{name}: left out. {error.message}", highlight=False),
+        )
+        if html is not None:
+            delivery.write_page(html, delivery.bench_page(opened, ref, found))
+            console.print(f"The report is in {html}.", highlight=False)
+    emit(found, [bench_table(found), *noise_lines(found)], as_json=as_json, quiet=quiet)
 
 
 def choose(
     ref: Ref,
-    max_p90_ms: Annotated[float | None, typer.Option(help="Longest acceptable p90 in milliseconds.")] = None,
-    max_size_mb: Annotated[float | None, typer.Option(help="Largest acceptable size in MB.")] = None,
-    max_drop: Annotated[
-        float | None, typer.Option(help="Largest acceptable loss of the task's metric, 0 to 1.")
-    ] = None,
+    max_p95: Annotated[str | None, typer.Option(help="Longest p95 of one call: 30ms.")] = None,
+    max_p90: Annotated[str | None, typer.Option(help="Longest p90 of one call: 30ms.")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Longest median of a whole call: 17ms.")] = None,
+    min_fps: Annotated[float | None, typer.Option(help="Fewest examples a second through whole calls.")] = None,
+    max_size: Annotated[str | None, typer.Option(help="Largest size of the files: 12MB.")] = None,
+    max_memory: Annotated[str | None, typer.Option(help="Largest memory of the process: 512MB.")] = None,
+    max_drop: Annotated[str | None, typer.Option(help="Largest loss of the task's metric, in points: 1.")] = None,
+    gates: Annotated[Path | None, typer.Option(help="File of gates: .toml or .json; options go before it.")] = None,
+    device: Annotated[Path | None, typer.Option(help="What `wherry device detect --json` printed there.")] = None,
+    batch: Annotated[int, typer.Option(help="Samples in one call.", min=1)] = 1,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say which variant this machine should use, and why the others lost."""
+    """Say which variant a machine should use, and why the others lost; exit code 3 if nothing fits."""
     from wherry import delivery
+    from wherry.cli.documents import read_profile
+    from wherry.cli.measured import choice_lines
     from wherry.cli.output import emit, end_with
     from wherry.core.errors import GateRefusedError
+    from wherry.core.units import milliseconds, points, size_bytes
     from wherry.proof.choose import Constraints
+    from wherry.proof.gates import read_gates
     from wherry.registry import Registry
 
-    limits = Constraints(max_p90_ms=max_p90_ms, max_size_mb=max_size_mb, max_quality_drop=max_drop)
+    limits = Constraints() if gates is None else read_gates(gates, ref.partition("@")[0])
+    asked: dict[str, Any] = {
+        "max_p95_ms": None if max_p95 is None else milliseconds(max_p95),
+        "max_p90_ms": None if max_p90 is None else milliseconds(max_p90),
+        "max_end_to_end_ms": None if max_latency is None else milliseconds(max_latency),
+        "min_fps": min_fps,
+        "max_size_mb": None if max_size is None else size_bytes(max_size) / 1e6,
+        "max_memory_mb": None if max_memory is None else size_bytes(max_memory) / 1e6,
+        "max_quality_drop": None if max_drop is None else points(max_drop),
+    }
+    limits = replace(limits, **{name: value for name, value in asked.items() if value is not None})
+    profile = None if device is None else read_profile(device)
     with Registry.open(registry, create=False) as opened:
-        choice = delivery.choose(opened, ref, limits)
+        choice = delivery.choose(opened, ref, limits, device=profile, batch=batch)
     emit(choice, choice_lines(choice), as_json=as_json, quiet=quiet)
     if choice.target is None:
         msg = "No proven variant keeps to the constraints."
@@ -105,39 +142,11 @@ def proof_table(reports: "Sequence[Report]") -> "Sheet":
             r.target,
             r.verdict.value,
             percent(r.metrics.get("agreement")),
-            percent(r.metrics.get("accuracy")),
+            "-" if r.quality is None else f"{r.quality} {percent(r.metrics[r.quality])}",
             "-" if not r.outputs else f"{max(o.max_abs for o in r.outputs):.2g}",
             "-" if not r.outputs else f"{min(o.cosine for o in r.outputs):.6f}",
             "; ".join(r.reasons),
         )
         for r in reports
     ]
-    return table(("variant", "verdict", "agreement", "accuracy", "max error", "cosine", "why"), rows)
-
-
-def bench_table(measurements: "Sequence[Measurement]") -> "Sheet":
-    """Return the measurements, for people."""
-    from wherry.cli.output import table
-
-    rows = [
-        (
-            m.target,
-            f"{m.p50_ms:.3f}",
-            f"{m.ci95_ms[0]:.3f}-{m.ci95_ms[1]:.3f}",
-            "-" if m.p90_ms is None else f"{m.p90_ms:.3f}",
-            f"{m.throughput_per_s:.0f}",
-            f"{m.load_ms:.0f}",
-            f"{m.size_bytes / 1e6:.2f}",
-        )
-        for m in sorted(measurements, key=lambda m: m.p50_ms)
-    ]
-    return table(("variant", "median ms", "95 % interval", "p90 ms", "per s", "load ms", "MB"), rows)
-
-
-def choice_lines(choice: "Choice") -> "list[RenderableType]":
-    """Return the choice and the why-nots, for people."""
-    from wherry.cli.output import table
-
-    head = f"Use {choice.target}: {choice.reason}." if choice.target else f"Nothing fits: {choice.reason}."
-    rows = [(why.target, why.reason) for why in choice.why_nots]
-    return [head, table(("not", "because"), rows)] if rows else [head]
+    return table(("variant", "verdict", "agreement", "quality", "max error", "cosine", "why"), rows)

@@ -1,87 +1,21 @@
-"""Verbs that fill the registry: register, list, show, scan."""
+"""Verbs of the training site: register, list, show."""
 
-import importlib
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wherry.cli.options import (
-    DEFAULT_REGISTRY,
-    AsJson,
-    Quiet,
-    Ref,
-    RegistryPath,
-    TreeProduct,
-    Who,
-    Why,
-    actor,
-    refresh_tree,
-)
+from wherry.cli.options import DEFAULT_REGISTRY, AsJson, Quiet, Ref, RegistryPath
+from wherry.cli.registering import register
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from torch import nn
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    app.command("scan")(scan)
     app.command("register")(register)
     app.command("list")(list_versions)
     app.command("show")(show)
-
-
-def scan(
-    path: Annotated[Path, typer.Argument(help="A checkpoint: .pt, .pth, .safetensors or .pt2.")],
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Look into a checkpoint without loading it; exit code 3 with the reason if it is refused."""
-    from wherry.checkpoint.scan import check
-    from wherry.cli.output import emit
-
-    report = check(path)
-    emit(report, [f"{path}: clean ({report.format}, sha256 {report.sha256[:12]})"], as_json=as_json, quiet=quiet)
-
-
-def register(
-    model: Annotated[str, typer.Argument(help="Name of the model.")],
-    checkpoint: Annotated[Path, typer.Argument(help="What training left: a state_dict (.pt, .pth, .safetensors).")],
-    network: Annotated[str, typer.Option(help="The function that builds the network: package.module:function.")],
-    spec: Annotated[Path, typer.Option(help="Model spec as JSON (docs/formats.md).")],
-    golden: Annotated[Path, typer.Option(help="Real examples: .npz with `raw` and, if known, `labels`.")],
-    why: Why,
-    evaluation: Annotated[Path | None, typer.Option(help="Held-out examples with labels, .npz.")] = None,
-    lineage: Annotated[Path | None, typer.Option(help="Lineage as JSON, from the training run.")] = None,
-    who: Who = None,
-    product: TreeProduct = "",
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Capture a checkpoint as a program and give it a version."""
-    from wherry import delivery
-    from wherry.cli.documents import read_examples, read_lineage, read_spec
-    from wherry.cli.output import emit
-    from wherry.registry import Registry
-
-    submission = delivery.Submission(
-        model=model,
-        network=_factory(network),
-        checkpoint=checkpoint,
-        spec=read_spec(spec),
-        golden=read_examples(golden),
-        evaluation=None if evaluation is None else read_examples(evaluation),
-        lineage=read_lineage(lineage),
-    )
-    with Registry.open(registry) as opened:
-        version, new = delivery.register(opened, submission, who=actor(who), why=why)
-        refresh_tree(opened, model, product)
-    line = f"{version.name} ({version.semantic_version}) {'registered' if new else 'was registered before'}"
-    emit(version, [line], as_json=as_json, quiet=quiet)
 
 
 def list_versions(
@@ -144,22 +78,3 @@ def show(ref: Ref, registry: RegistryPath = DEFAULT_REGISTRY, as_json: AsJson = 
         parts.append(table(("variant", "engine", "size", "proof"), rows))
     result = {"version": version, "variants": variants, "reports": [r for r in reports.values() if r]}
     emit(result, parts, as_json=as_json, quiet=quiet)
-
-
-def _factory(text: str) -> "Callable[[], nn.Module]":
-    from wherry.core.errors import BadInputError, UsageError
-
-    module, colon, name = text.partition(":")
-    if not colon:
-        msg = f"{text!r} does not name a function."
-        raise UsageError(msg, next_step="Write package.module:function.")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found: Callable[[], nn.Module] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        msg = f"{text} cannot be imported: {error}."
-        raise BadInputError(msg, next_step="Run wherry where the training code can be imported.") from error
-    else:
-        return found
-    finally:
-        sys.path.pop(0)

@@ -28,7 +28,8 @@ class Tolerance:
     min_cosine: float
     """Smallest cosine similarity of an output, all samples taken together."""
     max_abs: float | None
-    """Largest absolute error of any element, or None where precision makes it meaningless."""
+    """Largest absolute error of any element, as a multiple of the output's scale; None where precision makes it
+    meaningless."""
     min_agreement: float
     """Smallest share of samples on which the task's answer is the same, 0 to 1."""
     max_metric_drop: float
@@ -45,6 +46,8 @@ class OutputError:
     cosine: float
     snr_db: float | None
     """Signal-to-noise ratio in decibels; None when there is no noise at all."""
+    scale: float = 1.0
+    """How large the reference's values are: the 99th percentile of their magnitudes, and at least 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +135,34 @@ class Proven:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """Medians of one call from the raw examples to the answers, stage by stage, in milliseconds."""
+
+    prepare_ms: float
+    """Preprocessing of the raw examples, in memory."""
+    infer_ms: float
+    answer_ms: float
+    """Postprocessing: softmax, suppression of boxes, masks."""
+    end_to_end_ms: float
+    """Of whole calls; not the sum of the medians."""
+    calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What opening a variant costs, seen in a fresh process that did nothing else."""
+
+    load_ms: float
+    """From asking for the engine to an opened variant, the import of the runtime included."""
+    first_ms: float
+    """The first call."""
+    growth_mb: float
+    """Growth of resident memory by the runtime, the variant and what its calls need, in MiB."""
+    peak_mb: float
+    """Largest resident memory of the whole process, Python included, in MiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """Speed and size of a variant on one machine. Times in milliseconds."""
 
@@ -150,12 +181,30 @@ class Measurement:
     throughput_per_s: float
     load_ms: float
     memory_mb: float
-    """Growth of the process's resident memory from opening the variant and running it warm."""
+    """Growth of the process's resident memory from opening the variant and running it, in MiB."""
     size_bytes: int
     engine: EngineInfo
     steady: bool
     """Whether a steady state was seen before measuring."""
     at: str
+    p95_ms: float | None = None
+    min_ms: float | None = None
+    max_ms: float | None = None
+    threads: int = 0
+    """Threads that were asked for; 0 lets the runtime decide."""
+    noise: float | None = None
+    """How far the variant was from itself in this run (A/A), relative to the median; smaller differences are none."""
+    latencies_ms: tuple[float, ...] = ()
+    """Every call in rising order, or 400 evenly spaced order statistics of more calls."""
+    peak_memory_mb: float | None = None
+    """Largest resident memory of a fresh process that runs only this variant, in MiB."""
+    first_ms: float | None = None
+    """The first call in that process."""
+    stages: Stages | None = None
+    run: str = ""
+    """Measurements with the same one were made side by side, call by call in turn."""
+    void: str | None = None
+    """Why this is no measure of the variant's speed, such as a silent fallback to another device; None when it is."""
     schema: int = 1
 
 
@@ -178,3 +227,5 @@ class Choice:
     why_nots: tuple[WhyNot, ...]
     measured: bool
     """Whether the times were measured on the machine in question."""
+    notes: tuple[str, ...] = ()
+    """What to know before the numbers are believed."""

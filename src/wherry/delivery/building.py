@@ -1,12 +1,16 @@
 """Second chapter: a version becomes variants, each built in a child process of its own."""
 
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wherry.core.codec import to_builtins
+from wherry.core.errors import BadInputError
 from wherry.core.model import Version
-from wherry.core.variant import CalibrationManifest, Target
+from wherry.core.variant import Target
+from wherry.delivery.calibrating import CalibrationSource, calibrate
 
 if TYPE_CHECKING:
     from wherry.export.request import ExportOutcome
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from wherry.registry import Registry
 
 _PARALLEL = 2
+_PRUNING_TIMEOUT_S = 900.0
 
 
 def export(
@@ -21,8 +26,9 @@ def export(
     ref: str,
     targets: Sequence[Target],
     *,
-    calibration: "Examples | None" = None,
+    calibration: "Examples | CalibrationSource | None" = None,
     calibration_source: str = "",
+    pruning: str | None = None,
     on_event: Callable[[str, str], None] | None = None,
 ) -> "list[ExportOutcome]":
     """Build each target in a child process of its own, side by side; one that fails loses nothing of the others.
@@ -33,6 +39,7 @@ def export(
         targets: what to build; what another one starts from is built as well.
         calibration: real examples for int8 targets; none of them may be among those that the proof uses.
         calibration_source: where they come from, for the reader of a receipt.
+        pruning: `unstructured:0.5` or `structured:0.2` takes weights out first, as `wherry.export.pruning` says.
         on_event: told a target's name and its new state.
 
     Raises:
@@ -44,7 +51,12 @@ def export(
     from wherry.jobs.child import run_in_child
 
     version = registry.version(ref)
-    calibrated = None if calibration is None else _calibrate(registry, version, calibration, calibration_source)
+    calibrated = None if calibration is None else calibrate(registry, version, calibration, calibration_source)
+    program, digest = registry.blob_path(version.program.sha256), version.program.sha256
+    if pruning is not None:
+        _check_prunable(version)
+        program, digest = _pruned(registry, version, pruning)
+        targets = [replace(target, options={**target.options, "prune": pruning}) for target in targets]
     requests = [
         ExportRequest(
             model=version.model,
@@ -52,8 +64,9 @@ def export(
             version_digest=version.digest,
             spec=version.spec,
             target=target,
-            program=str(registry.blob_path(version.program.sha256)),
-            program_sha256=version.program.sha256,
+            program=str(program),
+            program_sha256=digest,
+            program_format=version.program_format,
             calibration=None if calibrated is None else str(calibrated[0]),
             calibration_manifest=None if calibrated is None else calibrated[1],
             architecture=version.architecture,
@@ -71,17 +84,25 @@ def export(
     return outcomes
 
 
-def _calibrate(
-    registry: "Registry", version: Version, examples: "Examples", source: str
-) -> tuple[Path, CalibrationManifest]:
-    from wherry.export.calibration import calibration_from_arrays, check_disjoint
-    from wherry.proof.golden import GoldenSet
+def _check_prunable(version: Version) -> None:
+    if version.program_format != "pt2":
+        msg = f"{version.name} is an {version.program_format} file, and only a captured PyTorch network can be pruned."
+        raise BadInputError(msg, next_step="Leave --prune out, or register the PyTorch checkpoint.")
 
-    for file in (version.golden, version.evaluation):
-        if file is not None:
-            check_disjoint(examples.raw, GoldenSet.from_bytes(registry.read(file.sha256)).raw)
-    folder = registry.root / "cache" / "calibration"
+
+def _pruned(registry: "Registry", version: Version, pruning: str) -> tuple[Path, str]:
+    """Return the version's pruned program and its sha256; it is made in a child process."""
+    from wherry.export.pruning import PRUNE_PROGRAM, Pruned, PruneJob, parse_pruning
+    from wherry.jobs.child import run_in_child
+
+    parse_pruning(pruning)
+    folder = registry.root / "cache" / "pruned"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{version.model}-v{version.number}.npz"
-    labels = () if examples.labels is None else examples.labels
-    return path, calibration_from_arrays(examples.raw, labels, version.spec.class_names, source, path)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        out = Path(scratch) / "program.pt2"
+        program = str(registry.blob_path(version.program.sha256))
+        job = PruneJob(program=program, pruning=pruning, out=str(out))
+        made = run_in_child(PRUNE_PROGRAM, job, Pruned, timeout_s=_PRUNING_TIMEOUT_S)
+        kept = folder / f"{made.sha256}.pt2"
+        out.replace(kept)
+    return kept, made.sha256

@@ -82,6 +82,7 @@ def _prove_one(registry: "Registry", version: Version, variant: Variant) -> Repo
     from wherry.jobs.child import run_in_child
     from wherry.proof.job import ProofJob
     from wherry.proof.prove import crashed
+    from wherry.runtime.engines import engine_class
 
     evaluation = version.evaluation
     with tempfile.TemporaryDirectory(dir=registry.root) as scratch:
@@ -94,6 +95,7 @@ def _prove_one(registry: "Registry", version: Version, variant: Variant) -> Repo
             where="build",
             evaluation=None if evaluation is None else str(registry.blob_path(evaluation.sha256)),
             evaluation_sha256=None if evaluation is None else evaluation.sha256,
+            device=engine_class(variant.engine).devices[0],
         )
         try:
             return run_in_child("wherry.proof.job:prove_release", job, Report, timeout_s=_PROOF_TIMEOUT_S)

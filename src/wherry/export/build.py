@@ -106,6 +106,7 @@ def _variant(request: ExportRequest, made: Made, parent_sha256: str | None) -> V
         calibration=request.calibration_manifest,
         seconds=made.seconds,
         host=platform.platform(),
+        verified=made.written.verified,
     )
     return Variant(
         model=request.model,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from wherry.core.variant import Target
+from wherry.export.interface import Exporter
 from wherry.export.targets import TARGETS, exporter_class
 from wherry.runtime.engines import engine_class
 
@@ -22,6 +23,8 @@ class TargetRow:
     """Target whose variant it starts from, or None for the program."""
     calibrated: bool
     """Whether it needs a calibration set."""
+    kit: bool
+    """Whether the result here is a kit for a vendor's toolchain, which nothing here can run."""
     installed: bool
     """Whether the tools are here."""
     reason: str | None
@@ -46,5 +49,11 @@ def _row(target: Target) -> TargetRow:
         needs=exporter.needs(target),
         calibrated=target.precision in exporter.calibrated,
         installed=missing is None,
-        reason=missing.message if missing is not None else engine_class(exporter.engine).unsupported(),
+        kit=exporter.kit(target) is not None,
+        reason=missing.message if missing is not None else _caveat(exporter, target),
     )
+
+
+def _caveat(exporter: type[Exporter], target: Target) -> str | None:
+    engine = engine_class(exporter.engine)
+    return exporter.kit(target) or engine.unsupported(engine.devices[0])

@@ -22,6 +22,8 @@ class ExportRequest:
     program: str
     """Path of the captured program."""
     program_sha256: str
+    program_format: str = "pt2"
+    """`pt2` or `onnx`."""
     calibration: str | None = None
     """Path of the calibration set; only some precisions look at it."""
     calibration_manifest: CalibrationManifest | None = None

@@ -1,32 +1,32 @@
 """Benchmarks that can be believed: steady state first, variants interleaved, no outlier deleted.
 
-Percentiles appear only where the number of samples supports them: p90 from 20 on, p99 from 500 on (at least five
-samples beyond the percentile). The interval is a bootstrap of the median (Efron 1979, percentile method).
+What is measured: closed-loop latency of the engine alone, one call after the other; what opening the variant costs, in
+a fresh process of its own (`wherry.proof.footprint`); and the stages from raw examples to answers
+(`wherry.proof.stages`). Percentiles and the interval are those of `wherry.runtime.timing`.
 """
 
 import platform
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wherry.core.model import ModelSpec
-from wherry.core.report import Measurement
+from wherry.core.report import EngineInfo, Footprint, Measurement, Stages
 from wherry.core.variant import Variant
+from wherry.proof.footprint import footprint
+from wherry.proof.stages import stages
 from wherry.runtime.engines import engine_class
-from wherry.runtime.interface import Engine, EngineOptions, Tensors
+from wherry.runtime.interface import Array, Engine, EngineOptions, Tensors
+from wherry.runtime.preprocess import prepare
+from wherry.runtime.timing import call_ms, noise_band, quantiles, summarise, wants_more, warm_up
 
-_WINDOW = 10
-_STEADY_CHANGE = 0.05
-_MAX_WARMUP_S = 2.0
 _ROUND = 5
-_MIN_P90 = 20
-_MIN_P99 = 500
-_BOOTSTRAPS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +36,16 @@ class Runner:
     variant: Variant
     main: Path
     options: EngineOptions
+    footprint: Footprint | None = None
+    """As seen in a process of its own; None measures it in this one, where earlier variants have left their traces."""
 
 
 @dataclass(slots=True)
 class _Series:
     runner: Runner
     engine: Engine
-    load_ms: float
-    rss_mb: float
+    info: EngineInfo
+    footprint: Footprint
     steady: bool
     times_ms: list[float]
 
@@ -51,109 +53,110 @@ class _Series:
 def benchmark(
     runners: Sequence[Runner],
     spec: ModelSpec,
-    inputs: Tensors,
+    raw: Array,
     *,
+    batches: Sequence[int] = (1,),
     seconds: float = 1.0,
     on_variant: Callable[[str], None] | None = None,
 ) -> list[Measurement]:
-    """Measure `engine.run(inputs)` for each variant, in turn, a few calls each, until the time is used up.
+    """Measure each variant at each batch size: all variants of one size in turn, a few calls each.
 
     Args:
         runners: the variants; all are open at once, so that they can be interleaved.
         spec: what they take and give.
-        inputs: prepared tensors; the first axis is the batch.
-        seconds: time to spend on each variant after it is warm.
+        raw: raw examples, first axis the sample; repeated where a batch needs more.
+        batches: samples in one call.
+        seconds: time to spend on each variant and batch size after it is warm; longer, up to twenty times, where that
+            is needed for the hundred calls that support a p95.
         on_variant: told the name of each variant before it is opened.
+
+    Returns:
+        One measurement for each batch size and variant, in that order.
 
     Raises:
         EngineError: a variant cannot be opened or run.
         ToolchainMissingError: its runtime is not installed.
+        BadInputError: the examples do not fit the spec.
     """
     series: list[_Series] = []
+    found: list[Measurement] = []
     try:
         for runner in runners:
             if on_variant:
                 on_variant(runner.variant.name)
-            series.append(_open(runner, spec, inputs))
-        _interleave(series, inputs, seconds)
+            series.append(_open(runner, spec, raw))
+        for batch in batches:
+            found += _side_by_side(series, spec, np.resize(raw, (batch, *raw.shape[1:])), seconds)
     finally:
         for one in series:
             one.engine.close()
-    batch = len(next(iter(inputs.values())))
-    return [_measurement(one, batch) for one in series]
+    return found
 
 
-def _open(runner: Runner, spec: ModelSpec, inputs: Tensors) -> _Series:
-    before = _rss_mb()
-    started = time.perf_counter()
-    kind = engine_class(runner.variant.engine)
-    engine = kind(runner.main, spec, batch=runner.variant.batch, options=runner.options)
-    load_ms = (time.perf_counter() - started) * 1e3
-    steady = _warm_up(engine, inputs)
-    return _Series(runner, engine, load_ms, max(_rss_mb() - before, 0.0), steady, [])
+def _open(runner: Runner, spec: ModelSpec, raw: Array) -> _Series:
+    seen, engine = footprint(
+        engine_class(runner.variant.engine), runner.main, spec, raw[:1], runner.variant.batch, runner.options
+    )
+    info = engine.executed(prepare(raw[:1], spec))
+    return _Series(runner, engine, info, runner.footprint or seen, steady=False, times_ms=[])
 
 
-def _warm_up(engine: Engine, inputs: Tensors) -> bool:
-    """Run until the medians of two windows in a row differ by less than 5 %; give up after two seconds."""
-    deadline = time.perf_counter() + _MAX_WARMUP_S
-    previous = float("inf")
-    while time.perf_counter() < deadline:
-        median = float(np.median([_call_ms(engine, inputs) for _ in range(_WINDOW)]))
-        if abs(median - previous) <= _STEADY_CHANGE * median:
-            return True
-        previous = median
-    return False
+def _side_by_side(series: list[_Series], spec: ModelSpec, raw: Array, seconds: float) -> list[Measurement]:
+    inputs, run = prepare(raw, spec), uuid.uuid4().hex[:12]
+    for one in series:
+        one.times_ms = []
+        one.steady = warm_up(partial(one.engine.run, inputs))
+    _interleave(series, inputs, seconds)
+    apart = [stages(one.engine, spec, raw) for one in series]
+    return [_measurement(one, len(raw), run, found) for one, found in zip(series, apart, strict=True)]
 
 
 def _interleave(series: list[_Series], inputs: Tensors, seconds: float) -> None:
-    spent = 0.0
-    while spent < seconds * len(series):
+    spent, turn = 0.0, 1
+    while series and wants_more(spent / len(series), len(series[0].times_ms), seconds):
         started = time.perf_counter()
-        for one in series:
-            one.times_ms.extend(_call_ms(one.engine, inputs) for _ in range(_ROUND))
+        turn = -turn  # each second round backwards, so that who comes after whom does not matter
+        for one in series[::turn]:
+            call = partial(one.engine.run, inputs)
+            one.times_ms.extend(call_ms(call) for _ in range(_ROUND))
         spent += time.perf_counter() - started
 
 
-def _call_ms(engine: Engine, inputs: Tensors) -> float:
-    started = time.perf_counter()
-    engine.run(inputs)
-    return (time.perf_counter() - started) * 1e3
-
-
-def _measurement(one: _Series, batch: int) -> Measurement:
+def _measurement(one: _Series, batch: int, run: str, apart: Stages) -> Measurement:
     times = np.asarray(one.times_ms)
-    mean = float(times.mean())
+    timing = summarise(times, batch=batch, steady=one.steady)
     return Measurement(
         variant=one.runner.variant.digest,
         target=one.runner.variant.name,
-        machine=f"{platform.node()} ({platform.machine()}, {platform.system()})",
+        machine=machine_name(),
         batch=batch,
-        samples=len(times),
-        p50_ms=float(np.median(times)),
-        p90_ms=float(np.percentile(times, 90)) if len(times) >= _MIN_P90 else None,
-        p99_ms=float(np.percentile(times, 99)) if len(times) >= _MIN_P99 else None,
-        mean_ms=mean,
-        ci95_ms=median_interval(times),
-        throughput_per_s=batch * 1e3 / mean,
-        load_ms=one.load_ms,
-        memory_mb=one.rss_mb,
+        samples=timing.samples,
+        p50_ms=timing.median_ms,
+        p90_ms=timing.p90_ms,
+        p95_ms=timing.p95_ms,
+        p99_ms=timing.p99_ms,
+        mean_ms=timing.mean_ms,
+        min_ms=timing.min_ms,
+        max_ms=timing.max_ms,
+        ci95_ms=timing.ci95_ms,
+        throughput_per_s=timing.throughput_per_s,
+        load_ms=one.footprint.load_ms,
+        first_ms=one.footprint.first_ms,
+        memory_mb=one.footprint.growth_mb,
+        peak_memory_mb=one.footprint.peak_mb,
         size_bytes=one.runner.variant.size,
-        engine=one.engine.info(),
-        steady=one.steady,
+        engine=one.info,
+        void=one.info.fallback,
+        threads=one.runner.options.threads,
+        steady=timing.steady,
+        noise=noise_band(times),
+        latencies_ms=quantiles(times),
+        stages=apart,
+        run=run,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def median_interval(times: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the median, seeded so that equal times give equal intervals."""
-    rng = np.random.default_rng(0)
-    sample = times if len(times) <= _MIN_P99 else rng.choice(times, _MIN_P99, replace=False)
-    medians = np.median(rng.choice(sample, (_BOOTSTRAPS, len(sample))), axis=1)
-    low, high = np.percentile(medians, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _rss_mb() -> float:
-    import psutil
-
-    return float(psutil.Process().memory_info().rss) / 2**20
+def machine_name() -> str:
+    """Return the name of this machine as it stands in measurements."""
+    return f"{platform.node()} ({platform.machine()}, {platform.system()})"

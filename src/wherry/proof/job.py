@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from wherry.core.device import DeviceType
 from wherry.core.errors import BadInputError
 from wherry.core.model import ModelSpec
-from wherry.core.report import Measurement, Report, Where
+from wherry.core.report import Footprint, Measurement, Report, Where
 from wherry.core.variant import Variant
 from wherry.proof.benchmark import Runner, benchmark
+from wherry.proof.footprint import footprint
 from wherry.proof.golden import load_golden
 from wherry.proof.prove import Subject, prove
+from wherry.runtime.engines import engine_class
 from wherry.runtime.interface import EngineOptions
-from wherry.runtime.preprocess import prepare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,27 +68,56 @@ class MeasureJob:
     spec: ModelSpec
     golden: str
     golden_sha256: str
-    batch: int = 1
+    batches: tuple[int, ...] = (1,)
+    """Samples in one call; examples are repeated where the golden set has too few."""
     seconds: float = 1.0
-    """Time for each variant once it is warm."""
+    """Time for each variant and batch size once it is warm."""
     device: DeviceType = "cpu"
     threads: int = 0
+    footprints: tuple[Footprint, ...] = ()
+    """Of each variant, seen in a process of its own; empty measures them in this process."""
+
+    def __post_init__(self) -> None:
+        """Check the batch sizes.
+
+        Raises:
+            BadInputError: there is none, or one is below 1.
+        """
+        if not self.batches or min(self.batches) < 1:
+            msg = f"Batch sizes {list(self.batches)} cannot be measured: at least one of 1 or more is needed."
+            raise BadInputError(msg)
 
 
 def measure_variants(job: MeasureJob) -> list[Measurement]:
     """Benchmark the variants that `job` names, interleaved, on examples of the golden set.
 
     Raises:
-        BadInputError: the golden set cannot be read, or has fewer samples than the batch.
+        BadInputError: the golden set cannot be read.
         EngineError: a variant cannot be opened or run.
     """
     golden = load_golden(Path(job.golden), job.golden_sha256)
-    if len(golden) < job.batch:
-        msg = f"The golden set has {len(golden)} samples, too few for a batch of {job.batch}."
-        raise BadInputError(msg, next_step="Choose a smaller batch.")
     options = EngineOptions(device=job.device, threads=job.threads)
+    seen = job.footprints or (None,) * len(job.variants)
     runners = [
-        Runner(variant=variant, main=Path(main), options=options)
-        for variant, main in zip(job.variants, job.mains, strict=True)
+        Runner(variant=variant, main=Path(main), options=options, footprint=one)
+        for variant, main, one in zip(job.variants, job.mains, seen, strict=True)
     ]
-    return benchmark(runners, job.spec, prepare(golden.raw[: job.batch], job.spec), seconds=job.seconds)
+    return benchmark(runners, job.spec, golden.raw[: max(job.batches)], batches=job.batches, seconds=job.seconds)
+
+
+def measure_footprint(job: MeasureJob) -> Footprint:
+    """Open the one variant that `job` names, call it at the largest batch size, and return what that cost.
+
+    Meant for a process of its own.
+
+    Raises:
+        BadInputError: the golden set cannot be read.
+        EngineError: the variant cannot be opened or run.
+    """
+    raw = load_golden(Path(job.golden), job.golden_sha256).raw[: max(job.batches)]
+    variant, options = job.variants[0], EngineOptions(device=job.device, threads=job.threads)
+    kind = engine_class(variant.engine)
+    batch = np.resize(raw, (max(job.batches), *raw.shape[1:]))
+    found, engine = footprint(kind, Path(job.mains[0]), job.spec, batch, variant.batch, options)
+    engine.close()
+    return found

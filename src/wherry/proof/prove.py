@@ -6,6 +6,7 @@ that goes wrong on the way is a verdict with a reason, never an exception and ne
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +15,17 @@ import numpy as np
 
 from wherry.core.errors import EngineError, ProofRefusedError, WherryError
 from wherry.core.model import ModelSpec
-from wherry.core.report import EngineInfo, OutputError, Proven, Report, Tolerance, Verdict, Where
-from wherry.core.variant import Variant
-from wherry.proof.compare import output_error, tolerance_for, vacuous, within
+from wherry.core.report import EngineInfo, OutputError, Proven, Report, Rung, Tolerance, Verdict, Where
+from wherry.core.variant import PRUNE, Variant
+from wherry.proof.chunks import chunk_size
+from wherry.proof.compare import OutputTally, scale_of, tolerance_for, vacuous, within
 from wherry.proof.golden import GoldenSet
+from wherry.proof.inputs import preprocessing_rung
+from wherry.proof.interface import Tally, TaskMetric
 from wherry.proof.tasks import task_metric
 from wherry.runtime.engines import engine_class
-from wherry.runtime.interface import Engine, EngineOptions, Tensors
+from wherry.runtime.interface import Array, Engine, EngineOptions, Tensors
 from wherry.runtime.preprocess import prepare
-
-_CHUNK = 64  # samples that are in memory as tensors at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Subject:
     golden: GoldenSet
     golden_sha256: str
     evaluation: GoldenSet | None = None
-    """More examples with labels, for the task's metric only; None uses the golden set's own labels."""
+    """More examples with labels, for the task's quality only; None uses the golden set's own labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +61,16 @@ def crashed(variant: Variant, golden: str, reason: str, *, where: Where) -> Repo
         samples=0,
         outputs=(),
         metrics={},
-        tolerance=tolerance_for(variant.target.precision),
+        tolerance=_tolerance(variant),
         engine=None,
         not_covered=("everything: the proof did not finish",),
         seconds=0.0,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _tolerance(variant: Variant) -> Tolerance:
+    return tolerance_for(variant.target.precision, pruned=PRUNE in variant.target.options)
 
 
 class _VerdictError(Exception):
@@ -91,7 +97,7 @@ def prove(
         A proof. Its `proven` is None unless the verdict is a pass.
     """
     started = time.perf_counter()
-    run = _Run(subject, tolerance or tolerance_for(subject.variant.target.precision), options or EngineOptions())
+    run = _Run(subject, tolerance or _tolerance(subject.variant), options or EngineOptions())
     verdict, reasons = run.verdict()
     report = Report(
         variant=subject.variant.digest,
@@ -108,6 +114,8 @@ def prove(
         not_covered=_not_covered(subject),
         seconds=time.perf_counter() - started,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
+        quality=run.quality,
+        rungs=run.rungs,
     )
     return Proof(report=report, proven=accept(subject.variant, report) if report.passed else None)
 
@@ -137,30 +145,52 @@ class _Run:
         self.task = task_metric(subject.spec.task)
         self.errors: tuple[OutputError, ...] = ()
         self.metrics: dict[str, float] = {}
+        self.quality: str | None = None
+        self.rungs: tuple[Rung, ...] = ()
         self.engine: EngineInfo | None = None
 
     def verdict(self) -> tuple[Verdict, tuple[str, ...]]:
         try:
             self._references_mean_something()
+            self._examples_fit()
             with self._opened() as engine:
                 self.engine = engine.info()
-                outputs = self._outputs(engine, self.subject.golden)
-                self._compare(outputs)
-                self._quality(engine, outputs)
+                self._inputs_are_the_recorded_ones()
+                self._who_computes(engine)
+                qualities = _Qualities(self.task, self.subject.spec)
+                self._compare(engine, qualities)
+                self._gate(engine, qualities)
         except _VerdictError as refusal:
             return refusal.verdict, refusal.reasons
         return Verdict.PASS, ()
 
     def _references_mean_something(self) -> None:
-        references = self.subject.golden.references
-        missing = [tensor.name for tensor in self.subject.spec.outputs if tensor.name not in references]
+        golden, spec = self.subject.golden, self.subject.spec
+        missing = [tensor.name for tensor in spec.outputs if tensor.name not in golden.references]
         if missing:
             raise _VerdictError(Verdict.SHAPE_MISMATCH, f"the golden set has no reference for {', '.join(missing)}")
-        reasons = [vacuous(f"reference {name}", array) for name, array in references.items()]
-        reasons.append(self.task.vacuous(references, self.subject.spec))
+        reasons = [vacuous(f"reference {name}", array) for name, array in golden.references.items()]
+        reasons.append(None if np.any(golden.raw) else "every golden input is zero")
+        if not any(reasons):  # a task reads numbers, so they must be some
+            try:
+                reasons.append(self.task.vacuous(golden.references, spec))
+            except WherryError as error:
+                raise _VerdictError(Verdict.SHAPE_MISMATCH, f"the references: {error.message}") from error
         found = [reason for reason in reasons if reason]
         if found:
             raise _VerdictError(Verdict.VACUOUS, *found)
+
+    def _examples_fit(self) -> None:
+        """Refuse labels that are none of the task, and classes that were called otherwise when they were recorded."""
+        spec = self.subject.spec
+        for examples in (self.subject.golden, self.subject.evaluation):
+            if examples is None:
+                continue
+            if examples.class_names and spec.class_names and examples.class_names != spec.class_names:
+                raise _VerdictError(Verdict.OUTPUT_MISMATCH, _other_names(spec.class_names, examples.class_names))
+            reason = None if examples.labels is None else self.task.check_labels(examples.labels, spec)
+            if reason:
+                raise _VerdictError(Verdict.SHAPE_MISMATCH, f"the golden set's {reason}")
 
     def _opened(self) -> Engine:
         variant = self.subject.variant
@@ -170,31 +200,60 @@ class _Run:
         except WherryError as error:
             raise _VerdictError(Verdict.LOAD_FAIL, error.message) from error
 
-    def _outputs(self, engine: Engine, examples: GoldenSet) -> Tensors:
-        spec = self.subject.spec
-        starts = range(0, len(examples), _CHUNK)
+    def _inputs_are_the_recorded_ones(self) -> None:
+        rung = preprocessing_rung(self.subject.golden, self.subject.spec)
+        if rung is None:
+            return
+        self.rungs = (rung,)
+        if not rung.passed:
+            raise _VerdictError(Verdict.OUTPUT_MISMATCH, f"preprocessing: {rung.reason}")
+
+    def _who_computes(self, engine: Engine) -> None:
         try:
-            parts = [engine.run(prepare(examples.raw[start : start + _CHUNK], spec)) for start in starts]
-        except EngineError as error:
-            raise _VerdictError(Verdict.RUN_FAIL, error.message) from error
+            self.engine = engine.executed(prepare(self.subject.golden.raw[:1], self.subject.spec))
         except WherryError as error:
             raise _VerdictError(Verdict.SHAPE_MISMATCH, error.message) from error
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _compare(self, outputs: Tensors) -> None:
-        golden, spec = self.subject.golden, self.subject.spec
-        shapes = [
-            f"{name}: shape {list(outputs[name].shape)} instead of {list(reference.shape)}"
-            for name, reference in golden.references.items()
-            if name not in outputs or outputs[name].shape != reference.shape
-        ]
-        if shapes:
-            raise _VerdictError(Verdict.SHAPE_MISMATCH, *shapes)
-        hollow = [reason for name in golden.references if (reason := vacuous(name, outputs[name]))]
+    def _chunks(self, engine: Engine, examples: GoldenSet) -> Iterator[tuple[slice, Tensors]]:
+        """Yield the outputs for a few samples at a time, checked to be as many and as large as the references."""
+        spec, step = self.subject.spec, _chunk_of(examples)
+        for start in range(0, len(examples), step):
+            rows = slice(start, start + step)
+            try:
+                outputs = engine.run(prepare(examples.raw[rows], spec))
+            except EngineError as error:
+                raise _VerdictError(Verdict.RUN_FAIL, error.message) from error
+            except WherryError as error:
+                raise _VerdictError(Verdict.SHAPE_MISMATCH, error.message) from error
+            shapes = [
+                f"{name}: shape {list(outputs[name].shape)} instead of {list(reference[rows].shape)}"
+                for name, reference in examples.references.items()
+                if name not in outputs or outputs[name].shape != reference[rows].shape
+            ]
+            if shapes:
+                raise _VerdictError(Verdict.SHAPE_MISMATCH, *shapes)
+            broken = [name for name, array in outputs.items() if not np.isfinite(array).all()]
+            if broken:
+                reasons = (f"{name}: the output holds values that are not finite" for name in broken)
+                raise _VerdictError(Verdict.VACUOUS, *reasons)
+            yield rows, outputs
+
+    def _compare(self, engine: Engine, qualities: "_Qualities") -> None:
+        golden = self.subject.golden
+        tallies = {name: OutputTally(name, scale_of(array)) for name, array in golden.references.items()}
+        answers = self.task.comparing(self.subject.spec)
+        for rows, outputs in self._chunks(engine, golden):
+            references = {name: array[rows] for name, array in golden.references.items()}
+            for name, tally in tallies.items():
+                tally.update(outputs[name], references[name])
+            answers.update(outputs, references)
+            if self.subject.evaluation is None and golden.labels is not None:
+                qualities.update(outputs, references, golden.labels[rows])
+        hollow = [reason for tally in tallies.values() if (reason := tally.vacuous())]
         if hollow:
             raise _VerdictError(Verdict.VACUOUS, *hollow)
-        self.errors = tuple(output_error(name, outputs[name], ref) for name, ref in golden.references.items())
-        self.metrics = self.task.agreement(outputs, golden.references, spec)
+        self.errors = tuple(tally.result() for tally in tallies.values())
+        self.metrics = answers.result()
         reasons = [reason for error in self.errors for reason in within(error, self.tolerance)]
         agreement = self.metrics["agreement"]
         if not agreement >= self.tolerance.min_agreement:
@@ -204,28 +263,66 @@ class _Run:
         if reasons:
             raise _VerdictError(Verdict.OUTPUT_MISMATCH, *reasons)
 
-    def _quality(self, engine: Engine, golden_outputs: Tensors) -> None:
-        examples = self.subject.evaluation or self.subject.golden
-        name = self.task.quality_name
-        if examples.labels is None or name is None:
+    def _gate(self, engine: Engine, qualities: "_Qualities") -> None:
+        """Measure the task's quality on the evaluation set, and refuse a drop."""
+        examples = self.subject.evaluation
+        if examples is not None and examples.labels is not None:
+            for rows, outputs in self._chunks(engine, examples):
+                references = {name: array[rows] for name, array in examples.references.items()}
+                qualities.update(outputs, references, examples.labels[rows])
+        got, want, name = *qualities.result(), self.task.quality_name
+        if name is None or name not in got or name not in want:
             return
-        outputs = golden_outputs if examples is self.subject.golden else self._outputs(engine, examples)
-        got = self.task.quality(outputs, examples.labels, self.subject.spec)
-        want = self.task.quality(examples.references, examples.labels, self.subject.spec)
-        if got is None or want is None:
-            return
-        self.metrics |= {name: got, f"reference_{name}": want, f"{name}_samples": float(len(examples))}
-        if not want - got <= self.tolerance.max_metric_drop:
-            drop = f"{name} fell from {want:.4f} to {got:.4f}, more than {self.tolerance.max_metric_drop}"
+        self.quality = name
+        self.metrics |= got | {f"reference_{name}": want[name], f"{name}_samples": float(qualities.samples)}
+        if not want[name] - got[name] <= self.tolerance.max_metric_drop:
+            drop = f"{name} fell from {want[name]:.4f} to {got[name]:.4f}, more than {self.tolerance.max_metric_drop}"
             raise _VerdictError(Verdict.OUTPUT_MISMATCH, drop)
+
+
+class _Qualities:
+    """The variant's quality and that of the reference on the same samples."""
+
+    def __init__(self, task: TaskMetric, spec: ModelSpec) -> None:
+        self._own: Tally[Array] | None = task.scoring(spec)
+        self._reference: Tally[Array] | None = task.scoring(spec)
+        self.samples = 0
+
+    def update(self, outputs: Tensors, references: Tensors, labels: Array) -> None:
+        self.samples += len(labels)
+        for tally, tensors in ((self._own, outputs), (self._reference, references)):
+            if tally is not None:
+                tally.update(tensors, labels)
+
+    def result(self) -> tuple[dict[str, float], dict[str, float]]:
+        if self._own is None or self._reference is None or not self.samples:
+            return {}, {}
+        return self._own.result(), self._reference.result()
+
+
+def _chunk_of(examples: GoldenSet) -> int:
+    outputs = sum(array.nbytes for array in examples.references.values())
+    inputs = examples.raw.size * np.dtype(np.float32).itemsize
+    return chunk_size((outputs + inputs) // len(examples))
+
+
+def _other_names(mine: tuple[str, ...], recorded: tuple[str, ...]) -> str:
+    """Return a sentence about the first class that has another name."""
+    if len(mine) != len(recorded):
+        return f"there are {len(mine)} class names, and the golden set was recorded with {len(recorded)}"
+    index = next(index for index, pair in enumerate(zip(mine, recorded, strict=True)) if pair[0] != pair[1])
+    return f"class {index} is called {mine[index]!r}, and the golden set was recorded with {recorded[index]!r}"
 
 
 def _not_covered(subject: Subject) -> tuple[str, ...]:
     gaps = [f"inputs unlike the {len(subject.golden)} golden ones"]
     dynamic = {axis for tensor in subject.spec.inputs for axis in tensor.shape if isinstance(axis, str)}
     if subject.variant.batch is None and dynamic:
-        sizes = sorted({min(_CHUNK, len(subject.golden)), len(subject.golden) % _CHUNK or _CHUNK})
+        samples, step = len(subject.golden), _chunk_of(subject.golden)
+        sizes = sorted({min(step, samples), samples % step or step})
         gaps.append(f"other sizes of {', '.join(sorted(dynamic))} than {', '.join(map(str, sizes))}")
+    if not subject.golden.prepared:
+        gaps.append("preprocessing by itself: the golden set holds no prepared inputs")
     labelled = subject.evaluation or subject.golden
     if labelled.labels is None:
         gaps.append("the task's metric: there are no labels")

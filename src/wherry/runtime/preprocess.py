@@ -1,4 +1,4 @@
-"""Raw examples to the network's input: resize, colour, `(x * scale - mean) / std`, layout.
+"""Raw examples to the network's input: fit, colour, channel order, `(x * scale - mean) / std`, layout.
 
 NumPy alone, so that the same numbers come out on every machine; Pillow is used for resizing only. The proof, the
 device and the server all call `prepare`, so a difference in preprocessing cannot arise between them.
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wherry.core.errors import BadInputError, SpecMismatchError, ToolchainMissingError
+from wherry.core.errors import BadInputError, SpecMismatchError
 from wherry.core.model import ModelSpec, Preprocessing, TensorSpec
+from wherry.runtime.fitting import fit_images
 from wherry.runtime.interface import Array, Tensors
 
 _CHANNELS = {"L": 1, "RGB": 3}
@@ -22,7 +23,8 @@ def prepare(raw: Array, spec: ModelSpec) -> Tensors:
     Args:
         raw: for `image`, uint8 of shape (N, height, width), (N, height, width, 1) or (N, height, width, 3); for
             `tensor`, numbers already shaped like the input. The channels of a tensor, for a mean or a standard
-            deviation with more than one number, lie where `layout` says: axis 1 for NCHW, the last for NHWC.
+            deviation with more than one number, lie where `layout` says: axis 1 for NCHW, the last for NHWC. Means and
+            deviations stand in the order of the network's channels, so for a BGR network blue comes first.
         spec: what the network takes, with one input.
 
     Raises:
@@ -51,9 +53,8 @@ def _image(raw: Array, how: Preprocessing) -> Array:
     if images.ndim != 4 or images.shape[-1] not in _CHANNELS.values():
         msg = f"Raw images have shape {list(raw.shape)}, and (N, height, width) with 1 or 3 channels last is expected."
         raise BadInputError(msg)
-    if how.size is not None and images.shape[1:3] != tuple(how.size):
-        images = _resize(images, how.size, how.resample)
-    return _recolour(images, how)
+    coloured = _recolour(fit_images(images, how), how)
+    return coloured[..., ::-1] if how.channel_order == "BGR" else coloured
 
 
 def _recolour(images: Array, how: Preprocessing) -> Array:
@@ -66,21 +67,6 @@ def _recolour(images: Array, how: Preprocessing) -> Array:
     weights = np.array([19595, 38470, 7471], dtype=np.uint32)
     luma = (images.astype(np.uint32) @ weights + 0x8000) >> 16
     return luma.astype(np.uint8)[..., np.newaxis]
-
-
-def _resize(images: Array, size: tuple[int, int], resample: str) -> Array:
-    if not len(images) or 0 in images.shape[1:3]:
-        msg = f"Raw images have shape {list(images.shape)}, so there is nothing to resize."
-        raise BadInputError(msg)
-    try:
-        from PIL import Image
-    except ImportError as error:
-        msg = "Pillow is not installed, and the images have to be resized."
-        raise ToolchainMissingError(msg, next_step="Run: pip install 'wherry[device]'") from error
-    method = Image.Resampling[resample.upper()]
-    planes = images[..., 0] if images.shape[-1] == 1 else images
-    resized = np.stack([np.asarray(Image.fromarray(plane).resize((size[1], size[0]), method)) for plane in planes])
-    return resized[..., np.newaxis] if images.shape[-1] == 1 else resized
 
 
 def _number(raw: Array) -> Array:

@@ -1,9 +1,10 @@
-"""A program that was captured before: its weights, and the facts that were saved with it."""
+"""A program that was captured before: the network as a graph, its weights, and the facts that were saved with it."""
 
 import json
 from typing import BinaryIO, ClassVar
 
 from wherry.checkpoint.interface import Content, Loader
+from wherry.checkpoint.plain import plain_facts
 
 FACTS = "facts.json"
 """Extra file of a `.pt2` archive that holds free-form facts."""
@@ -20,6 +21,5 @@ class Pt2Loader(Loader):
         extra = {FACTS: ""}
         program = torch.export.load(file, extra_files=extra)
         facts = json.loads(extra[FACTS]) if extra[FACTS] else {}
-        return Content(
-            tensors=dict(program.state_dict), metadata=facts if isinstance(facts, dict) else {"facts": facts}
-        )
+        metadata = plain_facts(facts if isinstance(facts, dict) else {"facts": facts})
+        return Content(tensors=dict(program.state_dict), metadata=metadata, network=program.module())

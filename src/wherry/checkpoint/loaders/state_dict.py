@@ -1,9 +1,10 @@
-"""Weights saved by `torch.save`: a plain state_dict, or a dict that holds one beside its own configuration."""
+"""What `torch.save` wrote: a state_dict, a dict that holds one beside its configuration, or a whole network."""
 
 from collections.abc import Mapping
 from typing import Any, BinaryIO, ClassVar
 
 from wherry.checkpoint.interface import Content, Loader
+from wherry.checkpoint.modules import find_network, load_pickled
 from wherry.checkpoint.plain import plain_facts
 from wherry.core.errors import CheckpointError
 
@@ -12,21 +13,37 @@ WEIGHT_KEYS = ("state_dict", "model_state_dict", "model", "weights", "net", "net
 
 
 class StateDictLoader(Loader):
-    """Reads with `torch.load(weights_only=True)`."""
+    """Reads with `torch.load(weights_only=True)`, whole networks only on request."""
 
     name: ClassVar[str] = "state_dict"
 
     def _read(self, file: BinaryIO) -> Content:
         import torch
 
-        value = torch.load(file, map_location="cpu", weights_only=True)
+        value = load_pickled(file) if self.modules else torch.load(file, map_location="cpu", weights_only=True)
+        found = find_network(value) if self.modules else None
+        if found is not None:
+            network, key = found
+            return Content(
+                tensors=dict(network.state_dict()),
+                metadata=_facts(value, key) if isinstance(value, Mapping) else {},
+                network=network,
+                notes=(f"The network was taken from {key!r} of the checkpoint.",) if key else (),
+            )
         if not isinstance(value, Mapping):
             msg = f"The checkpoint holds a {type(value).__name__}, not weights by name."
             raise CheckpointError(msg, next_step="Save the network's state_dict() into the checkpoint.")
-        key = _weights_key(value)
-        weights = _tensors(value if key is None else value[key])
-        rest = {name: item for name, item in value.items() if name != key and not isinstance(item, torch.Tensor)}
-        return Content(tensors=weights, metadata=plain_facts(rest))
+        place = _weights_key(value)
+        return Content(tensors=_tensors(value if place is None else value[place]), metadata=_facts(value, place))
+
+
+def _facts(value: Mapping[Any, Any], key: str | None) -> dict[str, Any]:
+    """Return the plain facts that lie beside the weights."""
+    import torch
+
+    return plain_facts(
+        {name: item for name, item in value.items() if name != key and not isinstance(item, torch.Tensor)}
+    )
 
 
 def _weights_key(value: Mapping[Any, Any]) -> str | None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from wherry import delivery
 from wherry.cli.demo.world import MODEL, WHO, World
 from wherry.cli.exporting import export_table
+from wherry.cli.measured import bench_table, choice_lines, noise_lines
 from wherry.cli.output import percent, table
-from wherry.cli.proving import bench_table, choice_lines, proof_table
+from wherry.cli.proving import proof_table
 from wherry.core.errors import ProofRefusedError
 from wherry.core.variant import Target
 from wherry.proof.record import Examples
@@ -149,6 +150,8 @@ def bench(world: World, versions: "Sequence[Version]") -> "Choice":
     with world.step("bench", title) as numbers, Registry.open(world.registry) as registry:
         measurements = delivery.bench(registry, versions[1].name, seconds=0.5)
         world.show(bench_table(measurements))
+        for line in noise_lines(measurements):
+            world.say(line)
         choice = delivery.choose(registry, versions[1].name)
         for part in choice_lines(choice):
             if isinstance(part, str):

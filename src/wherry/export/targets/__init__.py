@@ -12,6 +12,8 @@ TARGETS: dict[str, str] = {
     "onnx": "wherry.export.targets.onnx:OnnxExporter",
     "tflite": "wherry.export.targets.tflite:TfliteExporter",
     "openvino": "wherry.export.targets.openvino:OpenVinoExporter",
+    "tensorrt": "wherry.export.targets.tensorrt:TensorRtExporter",
+    "hailo": "wherry.export.targets.hailo:HailoExporter",
     "executorch": "wherry.export.targets.executorch:ExecuTorchExporter",
     "coreml": "wherry.export.targets.coreml:CoreMlExporter",
 }

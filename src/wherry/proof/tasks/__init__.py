@@ -6,6 +6,10 @@ from wherry.proof.interface import TaskMetric
 TASKS: dict[str, str] = {
     "null": "wherry.proof.tasks.null:NullTask",
     "classification": "wherry.proof.tasks.classification:Classification",
+    "segmentation": "wherry.proof.tasks.segmentation:Segmentation",
+    "detection": "wherry.proof.tasks.detection:Detecting",
+    "policy_value": "wherry.proof.tasks.policy_value:PolicyValue",
+    "embedding": "wherry.proof.tasks.embedding:Embedding",
 }
 
 

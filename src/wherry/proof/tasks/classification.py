@@ -5,7 +5,9 @@ from numpy.typing import NDArray
 
 from wherry.core.model import ModelSpec
 from wherry.proof.interface import TaskMetric
-from wherry.runtime.interface import Tensors
+from wherry.proof.logits import kl_nats, log_softmax
+from wherry.proof.tally import Means, class_labels
+from wherry.runtime.interface import Array, Tensors
 
 _TOP = 5
 
@@ -26,26 +28,20 @@ class Classification(TaskMetric):
             return f"there are {len(spec.class_names)} class names for {classes} classes"
         return None
 
-    def agreement(self, outputs: Tensors, references: Tensors, spec: ModelSpec) -> dict[str, float]:
+    def check_labels(self, labels: Array, spec: ModelSpec) -> str | None:
+        """One class index for each sample."""
+        classes = spec.outputs[0].shape[-1]
+        return class_labels(labels, classes if isinstance(classes, int) else None)
+
+    def comparing(self, spec: ModelSpec) -> Means[Tensors]:
         """Return top-1 and top-5 agreement, mean KL(reference || output) in nats, and mean confidence drift."""
         name = spec.outputs[0].name
-        got, want = outputs[name].astype(np.float64), references[name].astype(np.float64)
-        top1 = got.argmax(axis=1) == want.argmax(axis=1)
-        log_p, log_q = _log_softmax(want), _log_softmax(got)
-        p = np.exp(log_p)
-        best = want.argmax(axis=1)[:, None]
-        drift = np.take_along_axis(np.exp(log_q), best, axis=1) - np.take_along_axis(p, best, axis=1)
-        return {
-            "agreement": float(top1.mean()),
-            "top1_agreement": float(top1.mean()),
-            "top5_agreement": _top_agreement(got, want),
-            "kl_nats": float(np.sum(p * (log_p - log_q), axis=1).mean()),
-            "confidence_drift": float(drift.mean()),
-        }
+        return Means(lambda outputs, references: _compare(outputs[name], references[name]))
 
-    def quality(self, outputs: Tensors, labels: NDArray[np.int64], spec: ModelSpec) -> float | None:
+    def scoring(self, spec: ModelSpec) -> Means[Array]:
         """Return the share of samples whose largest logit is at the label."""
-        return float((outputs[spec.outputs[0].name].argmax(axis=1) == labels).mean())
+        name = spec.outputs[0].name
+        return Means(lambda outputs, labels: {"accuracy": outputs[name].argmax(axis=1) == labels})
 
     def vacuous(self, references: Tensors, spec: ModelSpec) -> str | None:
         """A reference that answers one class to everything proves nothing about the others."""
@@ -55,15 +51,22 @@ class Classification(TaskMetric):
         return None
 
 
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
+def _compare(output: Array, reference: Array) -> dict[str, Array]:
+    got, want = output.astype(np.float64), reference.astype(np.float64)
+    best = want.argmax(axis=1)
+    top1 = got.argmax(axis=1) == best
+    sure, was = (np.exp(log_softmax(logits))[np.arange(len(best)), best] for logits in (got, want))
+    return {
+        "agreement": top1,
+        "top1_agreement": top1,
+        "top5_agreement": _top_agreement(got, want),
+        "kl_nats": kl_nats(want, got),
+        "confidence_drift": sure - was,
+    }
 
 
-def _top_agreement(got: NDArray[np.float64], want: NDArray[np.float64]) -> float:
+def _top_agreement(got: NDArray[np.float64], want: NDArray[np.float64]) -> NDArray[np.float64]:
     k = min(_TOP, want.shape[1])
     left = np.argsort(-got, axis=1)[:, :k]
     right = np.argsort(-want, axis=1)[:, :k]
-    shared = [len(np.intersect1d(a, b)) for a, b in zip(left, right, strict=True)]
-    return float(np.mean(shared) / k)
+    return np.array([len(np.intersect1d(a, b)) / k for a, b in zip(left, right, strict=True)])

@@ -11,6 +11,8 @@ ENGINES: dict[str, str] = {
     "onnxruntime": "wherry.runtime.engines.onnxruntime:OnnxRuntimeEngine",
     "litert": "wherry.runtime.engines.litert:LiteRtEngine",
     "openvino": "wherry.runtime.engines.openvino:OpenVinoEngine",
+    "tensorrt": "wherry.runtime.engines.tensorrt:TensorRtEngine",
+    "hailo": "wherry.runtime.engines.hailo:HailoEngine",
     "executorch": "wherry.runtime.engines.executorch:ExecuTorchEngine",
     "coreml": "wherry.runtime.engines.coreml:CoreMlEngine",
 }
