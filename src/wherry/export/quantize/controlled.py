@@ -1,5 +1,6 @@
 """Eight bits under accuracy control, the same for every format that can leave operators in float."""
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from wherry.export.calibration_batches import prepared_batches
 from wherry.export.damage import Damage, rank_layers
 from wherry.export.evaluation import Evaluation
 from wherry.export.interface import Source, spec_batch
+from wherry.export.lint import EXAMPLES, lint
 from wherry.export.onnxfile import Share
 
+_LOG = logging.getLogger(__name__)
 _RANKED_ON = 16  # examples that tell a layer that breaks from one that does not
 
 
@@ -40,9 +43,14 @@ def build_eight(source: Source, target: Target, recipe: Recipe, out: Path, scrat
         ExportError: the accuracy goal was not met, and there are labels that say so.
     """
     main = out / f"model{recipe.suffix}"
+    examples = list(prepared_batches(source.calibration, source.spec, most=EXAMPLES))
+    warnings = {"warnings": [str(finding) for finding in lint(Path(source.parent or ""), examples)]}
+    for warning in warnings["warnings"]:
+        _LOG.warning("%s", warning)
     if source.accuracy is None:
         recipe.build(main, recipe.excluded)
-        return {"eight_bit_share": round(recipe.share(main).part, 4), "left_in_float": list(recipe.excluded)}
+        share = round(recipe.share(main).part, 4)
+        return {"eight_bit_share": share, "left_in_float": list(recipe.excluded), **warnings}
     controlled = _Controlled(source, source.accuracy, recipe, scratch)
     found = controlled.search()
     report = controlled.report(found)
@@ -54,6 +62,7 @@ def build_eight(source: Source, target: Target, recipe: Recipe, out: Path, scrat
         "eight_bit_share": report["price"]["eight_bit_share"],
         "left_in_float": [*recipe.excluded, *controlled.operators(found.left_in_float)],
         "accuracy_control": report,
+        **warnings,
     }
 
 
