@@ -9,15 +9,24 @@ import typer
 from wherry.cli.options import (
     DEFAULT_REGISTRY,
     AsJson,
+    JobPlace,
+    Memory,
+    On,
+    Parallel,
     Quiet,
+    RayAddress,
     Ref,
     RegistryPath,
     TargetNames,
+    Timeout,
     TreeProduct,
+    jobs_of,
     refresh_tree,
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from wherry.cli.output import Sheet
     from wherry.core.variant import Target
     from wherry.export.request import ExportOutcome
@@ -62,6 +71,14 @@ def export(
     prune: Annotated[
         str | None, typer.Option(help="Take weights out first: unstructured:0.5 or structured:0.2.")
     ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="FORMAT.NAME=VALUE, such as hailo.hw_arch=hailo8l.")
+    ] = None,
+    on: On = JobPlace.HERE,
+    ray_address: RayAddress = None,
+    timeout: Timeout = None,
+    memory: Memory = None,
+    parallel: Parallel = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -80,12 +97,14 @@ def export(
         outcomes = delivery.export(
             opened,
             ref,
-            _wanted(target, everything, with_calibration=calibration is not None),
+            with_options(_wanted(target, everything, with_calibration=calibration is not None), option or ()),
             calibration=source,
             pruning=prune,
+            jobs=jobs_of(on, ray_address, timeout, memory, parallel),
             on_event=lambda name, state: console.print(f"{name}: {state}", highlight=False),
         )
-        refresh_tree(opened, ref, product)
+        folder = refresh_tree(opened, ref, product)
+        _tell_kits(console, outcomes, folder)
     emit(outcomes, [export_table(outcomes)], as_json=as_json, quiet=quiet)
     failed = [outcome for outcome in outcomes if outcome.variant is None]
     if failed:
@@ -107,6 +126,54 @@ def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: 
         msg = "No target was named."
         raise UsageError(msg, next_step="Give --target NAME or --all; `wherry targets` lists them.")
     return [Target.parse(name) for name in names]
+
+
+def with_options(targets: "Sequence[Target]", options: Sequence[str]) -> "list[Target]":
+    """Return the targets with the options that name their format, each of the type that the format wants.
+
+    Raises:
+        UsageError: an option cannot be read, or no target has its format.
+    """
+    from dataclasses import replace
+
+    from wherry.core.errors import UsageError
+    from wherry.export.targets import exporter_class
+
+    found = list(targets)
+    for text in options:
+        name, equals, value = text.partition("=")
+        format_, dot, key = name.partition(".")
+        if not equals or not dot or format_ not in {target.format for target in found}:
+            msg = f"{text!r} is not an option of a target that is built."
+            raise UsageError(msg, next_step="Write FORMAT.NAME=VALUE for a format that is built too.")
+        kind = exporter_class(format_).options.get(key, str)
+        found = [
+            replace(one, options={**one.options, key: _value(value, kind, text)}) if one.format == format_ else one
+            for one in found
+        ]
+    return found
+
+
+def _value(text: str, kind: type, option: str) -> object:
+    from wherry.core.errors import UsageError
+
+    try:
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        msg = f"The option {option!r} wants {kind.__name__}."
+        raise UsageError(msg, next_step="Numbers are written as digits, yes and no as true and false.") from None
+
+
+def _tell_kits(console: "Console", outcomes: "Sequence[ExportOutcome]", folder: Path) -> None:
+    """Say where the kits for vendors' toolchains lie, as nobody can run them here."""
+    from wherry.registry.tree import export_folder
+
+    for outcome in outcomes:
+        if outcome.variant is not None and outcome.variant.receipt.effective.get("toolchain") == "absent":
+            where = export_folder(folder, outcome.variant)
+            console.print(
+                f"{outcome.target.name}: a kit, not a model; its README and zip are in {where}", soft_wrap=True
+            )
 
 
 def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from wherry.core.model import Version
 from wherry.core.variant import Target
 from wherry.delivery.calibrating import CalibrationSource, calibrate
+from wherry.jobs.pool import Jobs, opened
 
 if TYPE_CHECKING:
     from wherry.export.request import ExportOutcome
     from wherry.proof.record import Examples
     from wherry.registry import Registry
 
-_PARALLEL = 2
 _PRUNING_TIMEOUT_S = 900.0
 
 
@@ -27,6 +27,7 @@ def export(
     calibration: "Examples | CalibrationSource | None" = None,
     calibration_source: str = "",
     pruning: str | None = None,
+    jobs: Jobs | None = None,
     on_event: Callable[[str, str], None] | None = None,
 ) -> "list[ExportOutcome]":
     """Build each target in a child process of its own, side by side; one that fails loses nothing of the others.
@@ -38,17 +39,17 @@ def export(
         calibration: real examples for int8 targets; none of them may be among those that the proof uses.
         calibration_source: where they come from, for the reader of a receipt.
         pruning: `unstructured:0.5` or `structured:0.2` takes weights out first, as `wherry.export.pruning` says.
+        jobs: where the work is done and within which limits; by default in two child processes here.
         on_event: told a target's name and its new state.
 
     Raises:
         NotFoundError: an unknown version or format.
         BadInputError: the calibration examples do not fit, or overlap with the evaluation set.
     """
-    from wherry.export.request import ExportRequest
+    from wherry.export.request import DEFAULT_TIMEOUT_S, ExportRequest
     from wherry.export.run import export_all
-    from wherry.jobs.child import run_in_child
 
-    version = registry.version(ref)
+    jobs, version = jobs or Jobs(), registry.version(ref)
     calibrated = None if calibration is None else calibrate(registry, version, calibration, calibration_source)
     program, digest = registry.blob_path(version.program.sha256), version.program.sha256
     if pruning is not None:
@@ -65,11 +66,14 @@ def export(
             program_sha256=digest,
             calibration=None if calibrated is None else str(calibrated[0]),
             calibration_manifest=None if calibrated is None else calibrated[1],
+            timeout_s=jobs.timeout_s or DEFAULT_TIMEOUT_S,
+            memory_bytes=jobs.memory_bytes,
         )
         for target in targets
     ]
     cache = registry.root / "cache" / "exports"
-    outcomes = export_all(requests, cache=cache, run=run_in_child, parallel=_PARALLEL, on_event=on_event)
+    with opened(jobs) as pool:
+        outcomes = export_all(requests, cache=cache, run=pool.run, parallel=pool.parallel, on_event=on_event)
     for outcome in outcomes:
         if outcome.variant is not None and outcome.folder is not None:
             for file in outcome.variant.files:
