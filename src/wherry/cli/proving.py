@@ -10,10 +10,17 @@ import typer
 from wherry.cli.options import (
     DEFAULT_REGISTRY,
     AsJson,
+    JobPlace,
+    Memory,
+    On,
+    Parallel,
     Quiet,
+    RayAddress,
     Ref,
     RegistryPath,
     TargetNames,
+    Timeout,
+    jobs_of,
     numbers,
 )
 
@@ -32,6 +39,11 @@ def add_to(app: typer.Typer) -> None:
 def prove(
     ref: Ref,
     target: TargetNames = None,
+    on: On = JobPlace.HERE,
+    ray_address: RayAddress = None,
+    timeout: Timeout = None,
+    memory: Memory = None,
+    parallel: Parallel = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -43,7 +55,7 @@ def prove(
     from wherry.registry import Registry
 
     with Registry.open(registry, create=False) as opened:
-        reports = delivery.prove(opened, ref, target)
+        reports = delivery.prove(opened, ref, target, jobs=jobs_of(on, ray_address, timeout, memory, parallel))
     emit(reports, [proof_table(reports)], as_json=as_json, quiet=quiet)
     failed = [report for report in reports if not report.passed]
     if failed:

@@ -12,12 +12,12 @@ from wherry.core.report import Report
 from wherry.core.variant import Variant
 
 if TYPE_CHECKING:
+    from wherry.jobs.pool import Jobs, Run
     from wherry.registry import Registry
 
 T = TypeVar("T")
 
 _PROOF_TIMEOUT_S = 900.0
-_PARALLEL = 2
 
 
 def prove(
@@ -25,6 +25,7 @@ def prove(
     ref: str,
     targets: Sequence[str] | None = None,
     *,
+    jobs: "Jobs | None" = None,
     on_report: Callable[[Report], None] | None = None,
 ) -> list[Report]:
     """Run each variant's proof in a child process and keep the reports; a failed proof is a report, not an error.
@@ -32,18 +33,20 @@ def prove(
     Raises:
         NotFoundError: an unknown version or variant.
     """
-    version = registry.version(ref)
+    from wherry.jobs.pool import Jobs, opened
+
+    jobs, version = jobs or Jobs(), registry.version(ref)
     variants = variants_of(registry, version, targets)
 
-    def one(variant: Variant) -> Report:
-        report = _prove_one(registry, version, variant)
+    def one(variant: Variant, run: "Run") -> Report:
+        report = _prove_one(registry, version, variant, run, jobs)
         registry.put_report(variant, report)
         if on_report:
             on_report(report)
         return report
 
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        return list(pool.map(one, variants))
+    with opened(jobs) as pool, ThreadPoolExecutor(pool.parallel) as threads:
+        return list(threads.map(lambda variant: one(variant, pool.run), variants))
 
 
 def proven_variant(registry: "Registry", version: Version, target: str | None) -> Variant:
@@ -78,8 +81,7 @@ def variants_of(registry: "Registry", version: Version, targets: Sequence[str] |
     return found
 
 
-def _prove_one(registry: "Registry", version: Version, variant: Variant) -> Report:
-    from wherry.jobs.child import run_in_child
+def _prove_one(registry: "Registry", version: Version, variant: Variant, run: "Run", jobs: "Jobs") -> Report:
     from wherry.proof.job import ProofJob
     from wherry.proof.prove import crashed
     from wherry.runtime.engines import engine_class
@@ -98,7 +100,13 @@ def _prove_one(registry: "Registry", version: Version, variant: Variant) -> Repo
             device=engine_class(variant.engine).devices[0],
         )
         try:
-            return run_in_child("wherry.proof.job:prove_release", job, Report, timeout_s=_PROOF_TIMEOUT_S)
+            return run(
+                "wherry.proof.job:prove_release",
+                job,
+                Report,
+                timeout_s=jobs.timeout_s or _PROOF_TIMEOUT_S,
+                memory_bytes=jobs.memory_bytes,
+            )
         except ChildError as error:
             return crashed(variant, version.golden.sha256, error.message, where="build")
 

@@ -137,6 +137,11 @@ def export_names(variants: list[Variant], product: str) -> dict[str, FileRef]:
     return names
 
 
+def export_folder(folder: Path, variant: Variant) -> Path:
+    """Return where the readable tree of a model has a variant whose files keep their names."""
+    return folder / "exports" / f"v{variant.version}" / variant.name
+
+
 def _ending(product: str, tail: str, ref: FileRef) -> str:
     return f"{product}{f'_{tail}' if tail else ''}{PurePosixPath(ref.path).suffix}"
 
