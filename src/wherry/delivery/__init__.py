@@ -10,6 +10,7 @@ road is `wherry.agent`.
 
 from wherry.delivery.building import export
 from wherry.delivery.calibrating import CalibrationSource
+from wherry.delivery.explaining import explain
 from wherry.delivery.measuring import bench, bench_page, choose, write_page
 from wherry.delivery.proving import prove, proven_variant
 from wherry.delivery.shipping import Shipment, bundle, destination, stage
@@ -25,6 +26,7 @@ __all__ = [
     "bundle",
     "choose",
     "destination",
+    "explain",
     "export",
     "promote",
     "prove",
