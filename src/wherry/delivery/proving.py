@@ -92,6 +92,7 @@ def _prove_one(registry: "Registry", version: Version, variant: Variant, *, ladd
     from wherry.jobs.child import run_in_child
     from wherry.proof.job import ProofJob
     from wherry.proof.prove import crashed
+    from wherry.runtime.engines import engine_class
 
     evaluation = version.evaluation
     with tempfile.TemporaryDirectory(dir=registry.root) as scratch:
@@ -105,6 +106,7 @@ def _prove_one(registry: "Registry", version: Version, variant: Variant, *, ladd
             where="build",
             evaluation=None if evaluation is None else str(registry.blob_path(evaluation.sha256)),
             evaluation_sha256=None if evaluation is None else evaluation.sha256,
+            device=engine_class(variant.engine).devices[0],
         )
         try:
             report = run_in_child("wherry.proof.job:prove_release", job, Report, timeout_s=_PROOF_TIMEOUT_S)

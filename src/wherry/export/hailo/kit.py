@@ -1,8 +1,5 @@
 """The kit: everything that Hailo's compiler needs, in one folder and one zip, so that one command makes the HEF."""
 
-import hashlib
-import zipfile
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -15,13 +12,13 @@ from wherry.core.model import ModelSpec
 from wherry.export.calibration import open_calibration
 from wherry.export.hailo.network import ends_of
 from wherry.export.hailo.plan import HailoPlan, nms_text
+from wherry.export.kit import sums
 from wherry.runtime.hailo_tensors import to_chip
 from wherry.runtime.interface import Array
 from wherry.runtime.preprocess import prepare
 
 _GOLDEN = 8  # samples of the calibration set that the emulator's answers are compared on
 _STEP = 64  # samples in memory at a time
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal kits have equal bytes
 
 
 def write_kit(folder: Path, made: HailoPlan, model: Any, spec: ModelSpec, calibration: Path) -> None:
@@ -84,27 +81,6 @@ def write_calibration(path: Path, raw: Array, made: HailoPlan, spec: ModelSpec) 
         np.lib.format.write_array_header_1_0(stream, header)
         for start in range(0, len(raw), _STEP):
             stream.write(for_the_chip(raw[start : start + _STEP], made, spec).tobytes())
-
-
-def sums(folder: Path) -> str:
-    """Return one line for each file, as `sha256sum` writes and checks it."""
-    lines = []
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as stream:
-            lines.append(f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {path.name}\n")
-    return "".join(lines)
-
-
-def zip_kit(folder: Path, path: Path, names: Sequence[str] | None = None) -> None:
-    """Pack the kit's files; equal files give equal bytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name in names or sorted(entry.name for entry in folder.iterdir()):
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            with archive.open(entry, "w", force_zip64=True) as stream, (folder / name).open("rb") as source:
-                while piece := source.read(1 << 20):
-                    stream.write(piece)
 
 
 def dockerfile(made: HailoPlan) -> str:

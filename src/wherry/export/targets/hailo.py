@@ -16,10 +16,11 @@ from wherry.core.variant import Target
 from wherry.export.calibration import open_calibration
 from wherry.export.hailo.compile import compile_kit
 from wherry.export.hailo.graph import graph_facts
-from wherry.export.hailo.kit import readme, write_kit, zip_kit
+from wherry.export.hailo.kit import readme, write_kit
 from wherry.export.hailo.network import fixed_network
 from wherry.export.hailo.plan import ARCHITECTURES, DEFAULT_ARCHITECTURE, HailoPlan, Settings, plan
 from wherry.export.interface import Exporter, Source, Written, spec_batch
+from wherry.export.kit import zip_kit
 from wherry.runtime.installed import installed_version
 
 COMPILER = "hailo_sdk_client"
