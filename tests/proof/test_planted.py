@@ -195,7 +195,7 @@ def test_a_transposed_layout_breaks_the_conversion(world):
     report = world.prove(*world.exported(Transposed(world.network)))
     assert report.verdict is Verdict.OUTPUT_MISMATCH
     assert first_broken(report.rungs).name == "converted"
-    assert report.reasons[-1] == "first broken rung: converted: onnx-fp32 on onnxruntime without its optimisations"
+    assert report.reasons[-1] == "first broken rung: converted: onnx-fp32 on onnxruntime, unoptimised"
 
 
 def test_half_precision_that_overflows_breaks_the_quantized_rung(world):

@@ -18,6 +18,8 @@ from wherry.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from wherry.cli.output import Sheet
     from wherry.core.report import Report
     from wherry.proof.explain import Explanation
@@ -53,8 +55,8 @@ def prove(
             emit(explanations, [explanation_table(one) for one in explanations], as_json=as_json, quiet=quiet)
             return
         reports = delivery.prove(opened, ref, target, ladder=ladder)
-    climbed = [report for report in reports if len(report.rungs) > 1]
-    emit(reports, [proof_table(reports), *map(ladder_table, climbed)], as_json=as_json, quiet=quiet)
+    climbed = [line for report in reports if len(report.rungs) > 1 for line in ladder_lines(report)]
+    emit(reports, [proof_table(reports), *climbed], as_json=as_json, quiet=quiet)
     failed = [report for report in reports if not report.passed]
     if failed:
         msg = "; ".join(f"{report.target} failed its proof: {', '.join(report.reasons)}" for report in failed) + "."
@@ -162,8 +164,8 @@ def proof_table(reports: "Sequence[Report]") -> "Sheet":
     return table(("variant", "verdict", "agreement", "quality", "max error", "cosine", "why"), rows)
 
 
-def ladder_table(report: "Report") -> "Sheet":
-    """Return the rungs of one proof, for people."""
+def ladder_lines(report: "Report") -> "list[RenderableType]":
+    """Return the rungs of one proof, for people, and a line for each that broke or was not looked at."""
     from wherry.cli.output import percent, table
 
     rows = [
@@ -174,12 +176,12 @@ def ladder_table(report: "Report") -> "Sheet":
             "-" if rung.cosine is None else f"{rung.cosine:.6f}",
             "-" if rung.max_abs is None else f"{rung.max_abs:.2g}",
             percent(rung.agreement),
-            rung.reason,
         )
         for rung in report.rungs
     ]
-    headings = ("rung", "what ran", "holds", "cosine", "max error", "agreement", "why")
-    return table(headings, rows, title=f"Ladder of {report.target}, each rung against the one before")
+    title = f"Ladder of {report.target}, each rung against the one before"
+    head = table(("rung", "what ran", "holds", "cosine", "max error", "agreement"), rows, title=title)
+    return [head, *(f" {rung.name}: {rung.reason}" for rung in report.rungs if rung.reason), ""]
 
 
 def explanation_table(explanation: "Explanation") -> "Sheet":
@@ -190,5 +192,5 @@ def explanation_table(explanation: "Explanation") -> "Sheet":
         (f"{layer.lost_db:.1f}", f"{layer.snr_db:.1f}", layer.operator, layer.module, layer.tensor)
         for layer in explanation.layers
     ]
-    title = f"{explanation.target} against {explanation.reference}: decibels that each layer lost, worst first"
+    title = f"{explanation.target} against {explanation.reference}, worst first"
     return table(("lost dB", "SNR dB", "operator", "module", "tensor"), rows, title=title)

@@ -78,7 +78,7 @@ def with_ladder(report: Report, rungs: Sequence[Rung]) -> Report:
 def subject_of(variant: Variant, *, reference: bool = False, device: str = "") -> str:
     """Return how a variant is called on a rung."""
     words = f"{variant.name} on {variant.engine}"
-    return words + (" without its optimisations" if reference else "") + (f" on {device}" if device else "")
+    return words + (", unoptimised" if reference else "") + (f" on {device}" if device else "")
 
 
 def _compared(step: Step, outputs: Tensors, before: Tensors, spec: ModelSpec) -> Rung:
