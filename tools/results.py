@@ -25,6 +25,7 @@ from wherry.core.errors import WherryError
 from wherry.core.model import Version
 from wherry.core.report import Measurement, Report
 from wherry.core.variant import Target, Variant
+from wherry.durable import atomic_write
 from wherry.export.listing import TargetRow, describe_targets
 from wherry.registry import Registry
 
@@ -42,7 +43,8 @@ TOOLS = (
     "executorch",
     "coremltools",
 )
-_STEP_S = 1800.0
+STATE = "results.json"
+_STEP_S = 3600.0
 
 
 def train(family: str, work: Path, *, quick: bool) -> list[Recipe]:
@@ -173,8 +175,28 @@ def _merged(state: Path, fresh: Sequence[Network]) -> list[Network]:
         before = known[network.model].cells if network.model in known else {}
         known[network.model] = network.with_cells(before | network.cells)
     merged = sorted(known.values(), key=lambda network: (network.family, network.model))
-    state.write_bytes(to_json(merged))
+    atomic_write(state, to_json(merged))
     return merged
+
+
+def go(family: str, asked: argparse.Namespace, work: Path, rows: Sequence[TargetRow]) -> list[str]:
+    """Send one family down the road, keeping each network's results as they come; return what went wrong."""
+    failed = []
+    try:
+        found = train(family, work, quick=asked.quick)
+    except subprocess.SubprocessError as error:
+        return [f"{family}: {error}"]
+    for recipe in found:
+        if not asked.model or recipe.model in asked.model:
+            try:
+                register(recipe, family, work)
+                network = fill(recipe, family, work, rows, asked.seconds)
+            except (subprocess.SubprocessError, WherryError) as error:
+                failed.append(f"{recipe.model}: {error}")
+            else:
+                _merged(work / STATE, [network])
+                print(f"{network.version}: {sum(cell.passed for cell in network.cells.values())} proven", flush=True)
+    return failed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -193,21 +215,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = asked.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     wanted = [row for row in rows if not asked.target or row.name in asked.target]
-    networks, failed = [], []
-    for family in asked.family or families:
-        try:
-            found = train(family, work, quick=asked.quick)
-            for recipe in [it for it in found if not asked.model or it.model in asked.model]:
-                register(recipe, family, work)
-                networks.append(fill(recipe, family, work, wanted, asked.seconds))
-        except (subprocess.SubprocessError, WherryError) as error:
-            failed.append(f"{family}: {error}")
+    failed = [line for family in asked.family or families for line in go(family, asked, work, wanted)]
     matrix = Matrix(
         date=datetime.now(UTC).date().isoformat(),
         machine=machine(),
         tools={name: installed(name) for name in TOOLS},
         targets=tuple(row.name for row in rows),
-        networks=tuple(_merged(work / "results.json", networks)),
+        networks=tuple(_merged(work / STATE, ())),
         quick=asked.quick,
     )
     asked.out.write_text(page(matrix), encoding="utf-8")
