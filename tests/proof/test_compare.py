@@ -129,3 +129,8 @@ def test_every_member_of_the_table_can_be_had():
         assert task_metric(name).name == name
     with pytest.raises(NotFoundError, match="no task"):
         task_metric("poetry")
+
+
+def test_a_pruned_network_may_differ_in_its_numbers_and_not_in_its_answers():
+    assert tolerance_for("fp32", pruned=True) == tolerance_for("int8")
+    assert tolerance_for("fp32", pruned=True).min_agreement < tolerance_for("fp32").min_agreement

@@ -49,6 +49,12 @@ def export(
     target: TargetNames = None,
     everything: Annotated[bool, typer.Option("--all", help="Every target that is ready here.")] = False,
     product: TreeProduct = "",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the format.")
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="Opset of ONNX files, 11 to 25; short for --option opset=N.")
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Examples for int8: a folder of pictures, or an .npz with `raw` and `labels`.")
     ] = None,
@@ -70,7 +76,11 @@ def export(
     from wherry import delivery
     from wherry.cli.output import emit, end_with, progress_screen
     from wherry.core.errors import RefusedError, ToolchainMissingError
+    from wherry.export.options import with_options
     from wherry.registry import Registry
+
+    asked = [*(option or []), *([] if opset is None else [f"opset={opset}"])]
+    wanted = with_options(_wanted(target, everything, with_calibration=calibration is not None), asked)
 
     console = progress_screen(quiet=quiet)
     source = None
@@ -80,7 +90,7 @@ def export(
         outcomes = delivery.export(
             opened,
             ref,
-            _wanted(target, everything, with_calibration=calibration is not None),
+            wanted,
             calibration=source,
             pruning=prune,
             on_event=lambda name, state: console.print(f"{name}: {state}", highlight=False),

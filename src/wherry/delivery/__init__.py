@@ -10,6 +10,7 @@ road is `wherry.agent`.
 
 from wherry.delivery.building import export
 from wherry.delivery.calibrating import CalibrationSource
+from wherry.delivery.comparing import compare
 from wherry.delivery.loading import Running, load
 from wherry.delivery.measuring import bench, bench_page, choose, write_page
 from wherry.delivery.predicting import Prediction, Predictions, predict
@@ -29,6 +30,7 @@ __all__ = [
     "bench_page",
     "bundle",
     "choose",
+    "compare",
     "destination",
     "export",
     "load",

@@ -62,7 +62,7 @@ class Exporter(ABC):
     calibrated: ClassVar[tuple[str, ...]] = ()
     """Precisions that need a calibration set."""
     options: ClassVar[Mapping[str, type]] = {}
-    """Options that are known, with the type of their values."""
+    """Options that are known, with the type of their values; those of a precision are what `options_of` says."""
     engine: ClassVar[str]
     """Member of the engine family that runs the result."""
     extra: ClassVar[str] = ""
@@ -77,6 +77,12 @@ class Exporter(ABC):
         """Hook: return the target whose variant this one starts from, such as `onnx-fp32`; None is the program."""
         del target  # most start from the program, whatever is asked
         return None
+
+    @classmethod
+    def options_of(cls, precision: str) -> Mapping[str, type]:
+        """Hook: return the options that this precision knows; one that its source knows too is passed on to that."""
+        del precision  # in most formats every precision knows every option
+        return cls.options
 
     @classmethod
     def kit(cls, target: Target) -> str | None:
@@ -134,15 +140,15 @@ class Exporter(ABC):
         if target.precision not in cls.precisions:
             next_step = f"Use one of {', '.join(cls.precisions)}."
             return BadInputError(f"The format {cls.format} has no precision {target.precision}.", next_step=next_step)
+        options = cls.options_of(target.precision)
         for name, value in target.options.items():
-            kind = str if name == PRUNE else cls.options.get(name)
+            kind = str if name == PRUNE else options.get(name)
             if kind is None:
-                known = ", ".join(cls.options) or "none at all"
-                msg = f"The format {cls.format} has no option {name!r}."
-                return BadInputError(msg, next_step=f"Its options are: {known}.")
+                msg = f"The target {target.name} has no option {name!r}."
+                return BadInputError(msg, next_step=f"Its options are: {', '.join(options) or 'none at all'}.")
             if type(value) is not kind:
                 return BadInputError(
-                    f"The option {name!r} of {cls.format} is {value!r}, and {kind.__name__} is expected."
+                    f"The option {name!r} of {target.name} is {value!r}, and {kind.__name__} is expected."
                 )
         reason = cls._refuses(target, spec)
         return BadInputError(reason) if reason is not None else cls.missing(target)

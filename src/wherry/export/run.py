@@ -70,13 +70,19 @@ def _plan(request: ExportRequest, requests: Sequence[ExportRequest], steps: dict
 
 
 def _parent_request(request: ExportRequest, needs: str, requests: Sequence[ExportRequest]) -> ExportRequest:
-    """Return what was asked for under that name for the same version, or a plain request of our own."""
+    """Return what was asked for under that name for the same version, or a plain request of our own.
+
+    An option that both know, such as an opset, has to be the same: it is passed on to what the target starts from.
+    """
+    plain = Target.parse(needs)
+    known = exporter_class(plain.format).options_of(plain.precision)
+    own = known if plain.format == request.target.format else {}
+    passed = {name: value for name, value in request.target.options.items() if name in own or name == PRUNE}
     for other in requests:
         same = (other.version_digest, other.program_sha256) == (request.version_digest, request.program_sha256)
-        if same and other.target.plain_name == needs:
+        if same and other.target.plain_name == needs and other.target.options.items() >= passed.items():
             return other
-    kept = {name: value for name, value in request.target.options.items() if name == PRUNE}
-    return replace(request, target=replace(Target.parse(needs), options=kept))
+    return replace(request, target=replace(plain, options=passed))
 
 
 class _Export:

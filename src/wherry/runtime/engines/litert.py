@@ -8,8 +8,13 @@ import numpy as np
 
 from wherry.core.errors import EngineError
 from wherry.core.model import TensorSpec
+from wherry.core.report import Execution
+from wherry.runtime.execution import shares
 from wherry.runtime.interface import Array, Engine, Tensors
 from wherry.runtime.litert_names import SIGNATURE, by_position
+
+_DELEGATE = "DELEGATE"
+_OPERATORS = "_get_ops_details"  # the only way to see them from Python; without it the engine says nothing
 
 
 class LiteRtEngine(Engine):
@@ -24,6 +29,7 @@ class LiteRtEngine(Engine):
     module = "ai_edge_litert"
     distributions = ("ai-edge-litert", "ai-edge-litert-nightly")
     extra = "litert"
+    has_reference = True
 
     _interpreter: Any
     _runner: Any
@@ -33,9 +39,14 @@ class LiteRtEngine(Engine):
     """By the spec's name, of those that are quantized in the file and not in the spec."""
 
     def _load(self, path: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        interpreter = Interpreter(model_path=str(path), num_threads=self.options.threads or None)
+        kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if self.options.reference else OpResolverType.AUTO
+        interpreter = Interpreter(
+            model_path=str(path),
+            num_threads=self.options.threads or None,
+            experimental_op_resolver_type=kernels,
+        )
         signatures = interpreter.get_signature_list()
         if SIGNATURE not in signatures:
             msg = f"{path.name} has no signature {SIGNATURE!r}, so its inputs and outputs have no order."
@@ -62,15 +73,38 @@ class LiteRtEngine(Engine):
         found = self._runner(**{self._inputs[name]: array for name, array in given.items()})
         return {name: _real(found[inside], self._scales.get(name)) for name, inside in self._outputs.items()}
 
+    def _executed(self, inputs: Tensors) -> tuple[tuple[Execution, ...], str | None]:
+        """Count the operators that a delegate took over: those between its inputs and its outputs."""
+        self._infer(inputs)  # shapes that change with the batch are delegated anew
+        operators = getattr(self._interpreter, _OPERATORS)()
+        taken: set[int] = set()
+        for operator in operators:
+            if operator["op_name"] == _DELEGATE:
+                taken |= _between(operator, operators)
+        plain = [operator["index"] for operator in operators if operator["op_name"] != _DELEGATE]
+        return shares("XNNPACK" if index in taken else "built-in kernels" for index in plain), None
+
     def _close(self) -> None:
         self._runner = None
         self._interpreter = None
 
     def _effective(self) -> dict[str, object]:
         quantized = sorted(self._scales)
-        return {"threads": self.options.threads, "delegate": "xnnpack"} | (
-            {"quantized": quantized} if quantized else {}
-        )
+        delegate = "none" if self.options.reference else "xnnpack"
+        return {"threads": self.options.threads, "delegate": delegate} | ({"quantized": quantized} if quantized else {})
+
+
+def _between(delegate: dict[str, Any], operators: list[dict[str, Any]]) -> set[int]:
+    """Return the operators on the ways from a delegate's inputs to its outputs."""
+    makers = {tensor: one for one in operators if one["op_name"] != _DELEGATE for tensor in one["outputs"]}
+    given, found, wanted = set(delegate["inputs"]), set[int](), list(delegate["outputs"])
+    while wanted:
+        tensor = wanted.pop()
+        maker = makers.get(tensor)
+        if tensor not in given and maker is not None and maker["index"] not in found:
+            found.add(maker["index"])
+            wanted.extend(maker["inputs"])
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from wherry.core.report import Execution
+from wherry.runtime.execution import shares
+from wherry.runtime.interface import Tensors
 from wherry.runtime.packed import is_packed, open_packed
 from wherry.runtime.program import open_program
 from wherry.runtime.torch_family import TorchFamilyEngine
@@ -26,3 +29,8 @@ class TorchEngine(TorchFamilyEngine):
         if self._where.type != "cpu":
             program = move_to_device_pass(program, self._where)
         return program.module()
+
+    def _executed(self, inputs: Tensors) -> tuple[tuple[Execution, ...], str | None]:
+        """Count the graph's calls: PyTorch runs all of them where their tensors are."""
+        calls = sum(node.op == "call_function" for node in self._call.graph.nodes)
+        return shares([self._device()] * calls), None
