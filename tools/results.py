@@ -86,9 +86,10 @@ def fill(recipe: Recipe, family: str, work: Path, rows: Sequence[TargetRow], sec
         elsewhere = {row.name for row in rows if row.reason}
         here = [variant for variant in built if variant.name not in elsewhere]
         reports = _prove(registry, version, here)
-        measurements = _measure(registry, version, here, reports, seconds)
+        skipped: dict[str, str] = {}
+        measurements, load = _measure(registry, version, here, reports, seconds, skipped)
         variants = {variant.name: variant for variant in built}
-        cells = {row.name: _cell(row, variants, failures, reports, measurements) for row in rows}
+        cells = {row.name: _cell(row, variants, failures, reports, measurements, skipped) for row in rows}
     return Network(
         family=family,
         model=recipe.model,
@@ -96,6 +97,7 @@ def fill(recipe: Recipe, family: str, work: Path, rows: Sequence[TargetRow], sec
         weights=(work / family / recipe.checkpoint).stat().st_size,
         input=str([axis if isinstance(axis, int) else "N" for axis in version.spec.inputs[0].shape]),
         task=version.spec.task,
+        load=load,
         cells=cells,
     )
 
@@ -108,16 +110,33 @@ def _prove(registry: Registry, version: Version, built: Sequence[Variant]) -> di
 
 
 def _measure(
-    registry: Registry, version: Version, built: Sequence[Variant], reports: dict[str, Report], seconds: float
-) -> dict[str, Measurement]:
-    """Measure what passed, side by side in one run; numbers of different runs are never put beside each other."""
+    registry: Registry,
+    version: Version,
+    built: Sequence[Variant],
+    reports: dict[str, Report],
+    seconds: float,
+    skipped: dict[str, str],
+) -> tuple[dict[str, Measurement], float | None]:
+    """Measure what passed, side by side in one run; numbers of different runs are never put beside each other.
+
+    Returns:
+        The measurements by target, and the load of the machine just before; None when nothing was measured now.
+    """
     proven = [variant for variant in built if reports[variant.name].passed]
     known = {variant.name: registry.measurements(variant.digest) for variant in proven}
     newest = {name: found[0] for name, found in known.items() if found}
     if proven and (len(newest) != len(proven) or len({it.run for it in newest.values()}) > 1):
-        found = delivery.bench(registry, version.name, list(known), threads=(1,), seconds=seconds)
-        return {it.target: it for it in found}
-    return newest
+        load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+        found = delivery.bench(
+            registry,
+            version.name,
+            list(known),
+            threads=(1,),
+            seconds=seconds,
+            on_skipped=lambda target, error: skipped.update({target: error.message}),
+        )
+        return {it.target: it for it in found}, load
+    return newest, None
 
 
 def _cell(
@@ -126,6 +145,7 @@ def _cell(
     failures: dict[str, str],
     reports: dict[str, Report],
     measurements: dict[str, Measurement],
+    skipped: dict[str, str],
 ) -> Cell:
     if not row.installed:
         return Cell(reason=row.reason or "its tools are not installed")
@@ -145,7 +165,7 @@ def _cell(
         p95_ms=None if measured is None else measured.p95_ms,
         memory_mb=None if measured is None else measured.peak_memory_mb,
         fallback=None if measured is None else measured.engine.fallback,
-        reason="" if report.passed else "; ".join(report.reasons),
+        reason=skipped.get(row.name, "") if report.passed else "; ".join(report.reasons),
     )
 
 
@@ -172,8 +192,7 @@ def _merged(state: Path, fresh: Sequence[Network]) -> list[Network]:
     old = from_json(state.read_bytes(), list[Network], what="The earlier results") if state.is_file() else []
     known = {network.model: network for network in old}
     for network in fresh:
-        before = known[network.model].cells if network.model in known else {}
-        known[network.model] = network.with_cells(before | network.cells)
+        known[network.model] = network.over(known.get(network.model))
     merged = sorted(known.values(), key=lambda network: (network.family, network.model))
     atomic_write(state, to_json(merged))
     return merged
