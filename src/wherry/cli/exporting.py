@@ -80,6 +80,13 @@ def export(
     prune: Annotated[
         str | None, typer.Option(help="Take weights out first: unstructured:0.5 or structured:0.2.")
     ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Points of the task's metric that int8 may lose; 1 where there are labels."),
+    ] = None,
+    time_budget: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="For finding the layers that int8 has to leave in float.")
+    ] = 600.0,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -105,6 +112,7 @@ def export(
             wanted,
             calibration=source,
             pruning=prune,
+            limits=delivery.AccuracyLimits(max_drop=max_drop, time_budget_s=time_budget),
             on_event=lambda name, state: console.print(f"{name}: {state}", highlight=False),
         )
         refresh_tree(opened, ref, product)

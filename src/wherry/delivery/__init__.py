@@ -8,7 +8,7 @@ made in the registry, so that any later step can be run in another process on an
 road is `wherry.agent`.
 """
 
-from wherry.delivery.building import export
+from wherry.delivery.building import AccuracyLimits, export
 from wherry.delivery.calibrating import CalibrationSource
 from wherry.delivery.comparing import compare
 from wherry.delivery.loading import Running, load
@@ -20,6 +20,7 @@ from wherry.delivery.versions import NOTES, Submission, promote, register
 
 __all__ = [
     "NOTES",
+    "AccuracyLimits",
     "CalibrationSource",
     "Prediction",
     "Predictions",

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,23 @@ from wherry.core.variant import Target
 from wherry.delivery.calibrating import CalibrationSource, calibrate
 
 if TYPE_CHECKING:
+    from wherry.export.accuracy import AccuracyGoal
     from wherry.export.request import ExportOutcome
     from wherry.proof.record import Examples
     from wherry.registry import Registry
 
 _PARALLEL = 2
 _PRUNING_TIMEOUT_S = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyLimits:
+    """What an int8 variant may lose, and how long the search for the layers that it has to leave in float may take."""
+
+    max_drop: float | None = None
+    """Points (hundredths) of the task's metric; None is 1 where there are labels, and no limit but the proof's where
+    there are none."""
+    time_budget_s: float = 600.0
 
 
 def export(
@@ -29,6 +40,7 @@ def export(
     calibration: "Examples | CalibrationSource | None" = None,
     calibration_source: str = "",
     pruning: str | None = None,
+    limits: AccuracyLimits | None = None,
     on_event: Callable[[str, str], None] | None = None,
 ) -> "list[ExportOutcome]":
     """Build each target in a child process of its own, side by side; one that fails loses nothing of the others.
@@ -40,13 +52,14 @@ def export(
         calibration: real examples for int8 targets; none of them may be among those that the proof uses.
         calibration_source: where they come from, for the reader of a receipt.
         pruning: `unstructured:0.5` or `structured:0.2` takes weights out first, as `wherry.export.pruning` says.
+        limits: what int8 variants may lose before layers return to float.
         on_event: told a target's name and its new state.
 
     Raises:
         NotFoundError: an unknown version or format.
         BadInputError: the calibration examples do not fit, or overlap with the evaluation set.
     """
-    from wherry.export.request import ExportRequest
+    from wherry.export.request import DEFAULT_TIMEOUT_S, ExportRequest
     from wherry.export.run import export_all
     from wherry.jobs.child import run_in_child
 
@@ -57,6 +70,7 @@ def export(
         _check_prunable(version)
         program, digest = _pruned(registry, version, pruning)
         targets = [replace(target, options={**target.options, "prune": pruning}) for target in targets]
+    goal = _goal(version, registry, limits or AccuracyLimits())
     requests = [
         ExportRequest(
             model=version.model,
@@ -69,6 +83,8 @@ def export(
             program_format=version.program_format,
             calibration=None if calibrated is None else str(calibrated[0]),
             calibration_manifest=None if calibrated is None else calibrated[1],
+            accuracy=goal,
+            timeout_s=DEFAULT_TIMEOUT_S + (goal.time_budget_s if goal is not None else 0.0),
             architecture=version.architecture,
             facts={**to_builtins(version.lineage), "metrics": version.metrics},
         )
@@ -82,6 +98,22 @@ def export(
                 registry.put_file(outcome.folder / file.path, file.path)
             registry.put_variant(outcome.variant)
     return outcomes
+
+
+def _goal(version: Version, registry: "Registry", limits: AccuracyLimits) -> "AccuracyGoal | None":
+    """Return how much an int8 variant may lose and where that is measured, or None where nothing was asked or known."""
+    from wherry.export.accuracy import AccuracyGoal
+    from wherry.proof.golden import load_golden
+
+    file = version.evaluation or version.golden
+    path = registry.blob_path(file.sha256)
+    if limits.max_drop is None and load_golden(path, file.sha256).labels is None:
+        return None
+    points, time_budget_s = 1.0 if limits.max_drop is None else limits.max_drop, limits.time_budget_s
+    if not 0 <= points <= 100 or time_budget_s <= 0:
+        msg = f"A drop of {points:g} points in {time_budget_s:g} seconds is no accuracy goal."
+        raise BadInputError(msg, next_step="Give 0 to 100 points, and more than no time.")
+    return AccuracyGoal(evaluation=str(path), sha256=file.sha256, max_drop=points / 100, time_budget_s=time_budget_s)
 
 
 def _check_prunable(version: Version) -> None:

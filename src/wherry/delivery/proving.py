@@ -58,7 +58,7 @@ def proven_variant(registry: "Registry", version: Version, target: str | None) -
         raise NotFoundError(msg, next_step=f"Run `wherry prove {version.name}` and `wherry bench {version.name}`.")
     variant = registry.variant(version.model, version.number, target)
     if not has_passed(registry, variant):
-        msg = f"{target} of {version.name} has no passed proof, so it is not served."
+        msg = f"{target} of {version.name} has no passed proof, so it is not used."
         raise ProofRefusedError(msg, next_step=f"Run `wherry prove {version.name} --target {target}`.")
     return variant
 

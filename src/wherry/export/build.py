@@ -45,8 +45,11 @@ def tools_of(target: Target) -> dict[str, str]:
 
 
 def with_what_it_uses(request: ExportRequest) -> ExportRequest:
-    """Return the request without a calibration set that its target does not look at."""
-    if request.target.precision in exporter_class(request.target.format).calibrated:
+    """Return the request without a calibration set or an accuracy goal that its target does not look at."""
+    member = exporter_class(request.target.format)
+    if request.target.precision not in member.controlled:
+        request = replace(request, accuracy=None)
+    if request.target.precision in member.calibrated:
         return request
     return replace(request, calibration=None, calibration_manifest=None)
 

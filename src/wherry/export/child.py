@@ -50,6 +50,8 @@ def write_variant(job: ExportJob) -> Made:
     if request.calibration is not None:
         manifest = request.calibration_manifest
         _check("The calibration set", request.calibration, manifest.sha256 if manifest else None)
+    if request.accuracy is not None:
+        _check("The evaluation set", request.accuracy.evaluation, request.accuracy.sha256)
     source = Source(
         model=request.model,
         version=request.version,
@@ -58,6 +60,7 @@ def write_variant(job: ExportJob) -> Made:
         program_format=request.program_format,
         parent=Path(job.parent) if job.parent else None,
         calibration=Path(request.calibration) if request.calibration else None,
+        accuracy=request.accuracy,
         architecture=request.architecture,
         facts=request.facts,
     )
