@@ -44,10 +44,22 @@ def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
     from wherry.export.listing import describe_targets
 
     rows = describe_targets()
-    cells = [(r.name, r.engine, r.needs or "program", "yes" if r.installed else "no", r.reason or "") for r in rows]
+    alike: dict[tuple[str, str, bool, str], list[str]] = {}
+    for row in rows:
+        precision = f"{row.precision}*" if row.calibrated else row.precision
+        alike.setdefault((row.format, row.engine, row.installed, row.reason or ""), []).append(precision)
+    cells = [
+        (name, " ".join(precisions), engine, "yes" if installed else "no")
+        for (name, engine, installed, _), precisions in alike.items()
+    ]
+    remarks = [f"{name}: {reason}" for name, _, _, reason in alike if reason]
     emit(
         rows,
-        [table(("target", "runs on", "starts from", "ready", "what is missing"), cells)],
+        [
+            table(("format", "precisions", "runs on", "here"), cells),
+            "A target is a format and a precision, as in onnx-int8. * needs a calibration set.",
+            *remarks,
+        ],
         as_json=as_json,
         quiet=quiet,
     )
