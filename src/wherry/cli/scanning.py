@@ -8,6 +8,8 @@ import typer
 from wherry.cli.options import AsJson, Quiet
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from wherry.checkpoint.findings import Finding
     from wherry.checkpoint.scan import ScanReport
     from wherry.checkpoint.tree import TreeReport
@@ -31,7 +33,7 @@ def scan(
     from wherry.core.errors import ScanRefusedError
 
     report = scan_tree(path)
-    emit(report, _lines(report), as_json=as_json, quiet=quiet)
+    emit(report, (_unbroken(line) for line in _lines(report)), as_json=as_json, quiet=quiet)
     if report.verdict == "refused":
         count = len(report.refused)
         msg = f"{path} was refused: {count} of {len(report.files)} files may not be opened."
@@ -39,6 +41,13 @@ def scan(
             msg = f"{path} was refused: {_reason(report.files[0])}"
         step = "Open nothing of it; ask who made it, and have the weights saved as safetensors or a plain state_dict."
         end_with(ScanRefusedError(msg, next_step=step))
+
+
+def _unbroken(line: str) -> "Text":
+    """Return a line that is never wrapped, so that a path in it can be copied."""
+    from rich.text import Text
+
+    return Text(line, no_wrap=True, overflow="ignore")
 
 
 def _lines(report: "TreeReport") -> list[str]:

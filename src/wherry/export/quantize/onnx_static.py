@@ -57,8 +57,8 @@ class StaticQuantizer:
         self._types = _operator_types()
         self._calibrate(batches, scratch / "augmented.onnx")
 
-    def build(self, main: Path, excluded: Sequence[str] = ()) -> Path:
-        """Write the int8 file with these operators in float, and return its path."""
+    def build(self, main: Path, excluded: Sequence[str] = ()) -> None:
+        """Write the int8 file with these operators in float."""
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
         quantize_static(
@@ -80,7 +80,6 @@ class StaticQuantizer:
                 "ActivationSymmetric": self.options.symmetric,
             },
         )
-        return main
 
     def effective(self) -> dict[str, Any]:
         """Return the options in effect, for the receipt."""
