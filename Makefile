@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # uv and not pip installs what is locked: it takes seconds, and never prefers a stray local build of torch.
 UV := $(BIN)/uv pip
 
-.PHONY: help demo test check lint types imports house quick format lock clean
+.PHONY: help demo test check lint types imports house quick format lock results clean
 
 help:
 	@echo "make demo    carry a real model down the whole road"
@@ -18,6 +18,7 @@ help:
 	@echo "make check   lint, types, imports, limits and the quick tests"
 	@echo "make format  format the code and mend what ruff can mend"
 	@echo "make lock    pin the environment again after a change of pyproject.toml (UPGRADE=--upgrade: everything newer)"
+	@echo "make results trains, exports, proves and measures the examples and writes docs/results.md (ARGS=--help)"
 	@echo "make clean   remove the environment and everything that was built"
 
 demo: $(VENV)/ready
@@ -50,6 +51,9 @@ format: $(VENV)/ready
 
 lock: $(VENV)/ready
 	$(BIN)/python tools/lock.py $(UPGRADE)
+
+results: $(VENV)/ready
+	$(BIN)/python -m tools.results $(ARGS)
 
 $(VENV)/ready: requirements/uv.txt requirements/all.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; name one: make PYTHON=/path/to/python"; exit 1; }

@@ -35,7 +35,7 @@ class Deployed(nn.Module):
         super().__init__()
         self.network = network
         head = network.model[-1]
-        head.export = True
+        head.export, head.dynamic = True, True  # one answer instead of two, and any number of images at once
         self.classes = head.nc
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:

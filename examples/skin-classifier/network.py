@@ -9,7 +9,9 @@ CLASSES = 10
 
 def efficientnet_b0() -> nn.Module:
     """Return EfficientNet-B0 with untrained weights."""
-    return timm.create_model("efficientnet_b0", num_classes=CLASSES)
+    network = timm.create_model("efficientnet_b0", num_classes=CLASSES)
+    nn.init.normal_(network.classifier.weight, std=0.01)  # with ten classes timm begins with logits of 4 and more
+    return network
 
 
 def resnet50() -> nn.Module:

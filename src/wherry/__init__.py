@@ -4,6 +4,7 @@ The road, one word for each thing, and each step only reachable from the one bef
 
     checkpoint -> version -> variants -> proof -> bundle -> device -> serving
 
+    import wherry
     from wherry import Registry, Target, agent, delivery
 
     with Registry.open(Path("registry")) as registry:
@@ -12,6 +13,9 @@ The road, one word for each thing, and each step only reachable from the one bef
         delivery.prove(registry, version.name)
         signed = delivery.bundle(registry, version.name, shipment)
     agent.install(Path("/opt/embereye"), signed.path)
+
+    with wherry.load("fire-detector@v1") as model:
+        print(model.predict("garden.jpg"))
 
 Open `wherry.delivery` first: it is the training site's half of the road in reading order; `wherry.agent` is the
 device's half. Each verb of the command line is a function of the same name there. Importing this package imports
@@ -24,7 +28,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wherry.core.errors import WherryError
     from wherry.core.variant import Target
-    from wherry.delivery import Shipment, Submission
+    from wherry.delivery import Shipment, Submission, load
     from wherry.proof.record import Examples
     from wherry.registry import Registry
 
@@ -35,9 +39,10 @@ _HOMES = {
     "Submission": "wherry.delivery",
     "Target": "wherry.core.variant",
     "WherryError": "wherry.core.errors",
+    "load": "wherry.delivery",
 }
 
-__all__ = ["Examples", "Registry", "Shipment", "Submission", "Target", "WherryError"]
+__all__ = ["Examples", "Registry", "Shipment", "Submission", "Target", "WherryError", "load"]
 
 
 def __getattr__(name: str) -> object:

@@ -36,7 +36,7 @@ def test_help_and_version(words, capsys):
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize("words", [["dance"], ["export"], ["list", "--limit"], ["bench", "a@v1", "--batch", "0"]])
+@pytest.mark.parametrize("words", [["dance"], ["export"], ["list", "--limit"], ["bench", "a@v1", "--seconds", "0"]])
 def test_usage_errors(words, capsys):
     assert cli.run(words) == 2
     captured = capsys.readouterr()

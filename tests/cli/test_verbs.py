@@ -59,7 +59,10 @@ def test_the_road(home, ask, capsys):
     assert cli.run(["prove", "m@v1"]) == 0
     assert "pass" in capsys.readouterr().out
     ask("bench m@v1 --seconds 0.05 --batch 3")
-    assert ask("choose m@v1 --max-p90-ms 10000 --max-drop 0.5")["target"] == "null-fp32"
+    assert (
+        ask("choose m@v1 --max-p90 10s --max-p95 10s --max-size 12MB --max-memory 4GiB --max-drop 1")["target"]
+        == "null-fp32"
+    )
     assert len(ask("keys init")["keys"]) == 4
     assert cli.run(["bundle", "m@v1", "--product", "EmberEye", "--why", "all"]) == 0
     assert "release 1" in capsys.readouterr().out

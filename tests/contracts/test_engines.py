@@ -16,14 +16,26 @@ from wherry.export.request import ExportOutcome
 from wherry.export.targets import exporter_class
 from wherry.runtime.engines import ENGINES, engine_class
 from wherry.runtime.interface import Engine, EngineOptions
+from wherry.runtime.litert_names import by_position
 from wherry.runtime.preprocess import prepare
 
 FORMATS = {exporter_class(target.format).engine: target.name for target in reversed(ALL)}
 HERE = [name for name in ENGINES if name not in VENDOR]
-EVERY = pytest.mark.parametrize("name", HERE)
-EVERY_REAL = pytest.mark.parametrize("name", [name for name in HERE if name != "null"])  # null follows any spec
-HEAVY = [pytest.param(name, marks=[pytest.mark.slow] if name == "torch" else []) for name in HERE]
-EVERY_THAT_LOADS = pytest.mark.parametrize("name", HEAVY)
+NEEDS_A_MAC = pytest.mark.skipif(sys.platform != "darwin", reason="needs macOS")
+IMPORTS_TORCH = {"torch", "torchscript", "aoti", "executorch"}
+
+
+def every(*, without: str = "", slow: frozenset[str] = frozenset()):
+    """Return a mark for a test of every engine that this platform can run."""
+    marks = {name: [pytest.mark.slow] for name in slow} | {"coreml": [NEEDS_A_MAC]}
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=marks.get(name, [])) for name in HERE if name != without]
+    )
+
+
+EVERY = every()
+EVERY_REAL = every(without="null")  # null follows any spec
+EVERY_THAT_LOADS = every(slow=frozenset(IMPORTS_TORCH))
 IMAGES = prepare(RAW, SPEC)["image"]
 
 
@@ -50,6 +62,12 @@ def test_listing_and_looking_up_import_nothing_heavy():
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="needs something else than macOS")
+def test_coreml_says_where_it_runs(tmp_path: Path):
+    with pytest.raises(ToolchainMissingError, match="CoreML runs on macOS only"):
+        engine_class("coreml")(tmp_path / "model.mlpackage" / "Manifest.json", SPEC)
 
 
 def test_an_unknown_engine_is_refused():
@@ -98,8 +116,8 @@ def test_a_missing_file_is_an_engine_error(name: str, tmp_path: Path):
 @EVERY_THAT_LOADS
 @pytest.mark.parametrize("content", [b"", b"garbage " * 100], ids=["empty", "garbage"])
 def test_a_garbage_file_is_an_engine_error(name: str, content: bytes, tmp_path: Path):
-    suffix = {"openvino": ".xml", "torch": ".pt2", "onnxruntime": ".onnx", "litert": ".tflite"}.get(name, ".null")
-    path = tmp_path / f"model{suffix}"
+    path = tmp_path / f"model{exporter_class(FORMATS[name].partition('-')[0]).suffix}"
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
     with pytest.raises(EngineError) as caught:
         engine_class(name)(path, SPEC)
@@ -228,11 +246,9 @@ def test_onnxruntime_does_not_fall_back_to_the_cpu(outcomes: dict[str, ExportOut
 
 
 def test_litert_keeps_the_order_of_many_arguments():
-    from wherry.runtime.engines.litert import _by_position
-
     inside = [f"args_{index}" for index in (10, 2, 0, 1, 3, 4, 5, 6, 7, 8, 9)]
     names = [f"x{index}" for index in range(11)]
-    assert _by_position(names, inside, "inputs") == {f"x{index}": f"args_{index}" for index in range(11)}
-    assert _by_position(["b", "a"], ["a", "b"], "inputs") == {"a": "a", "b": "b"}
+    assert by_position(names, inside, "inputs") == {f"x{index}": f"args_{index}" for index in range(11)}
+    assert by_position(["b", "a"], ["a", "b"], "inputs") == {"a": "a", "b": "b"}
     with pytest.raises(EngineError, match="has 2 inputs, the spec names 1"):
-        _by_position(["a"], ["a", "b"], "inputs")
+        by_position(["a"], ["a", "b"], "inputs")

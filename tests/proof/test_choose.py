@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry.core.report import EngineInfo, Measurement, Report, Verdict
-from wherry.proof.choose import Candidate, Constraints, choose
+from wherry.core.device import DeviceProfile
+from wherry.core.report import EngineInfo, Measurement, Report, Stages, Verdict
+from wherry.proof.choose import Candidate, Constraints, Where, choose
 from wherry.proof.compare import tolerance_for
 
 
-def candidate(target, p50, size=1_000_000, drop=0.0, p90=None):
+def candidate(target, p50, size=1_000_000, drop=0.0, p90=None, **changes):
     engine = EngineInfo(engine="e", version="1", device="cpu")
     measurement = Measurement(
         variant="d" * 64,
@@ -28,7 +31,7 @@ def candidate(target, p50, size=1_000_000, drop=0.0, p90=None):
         steady=True,
         at="t",
     )
-    return Candidate(report=report(target, drop=drop), measurement=measurement)
+    return Candidate(report=report(target, drop=drop), measurement=replace(measurement, **changes))
 
 
 def report(target, drop=0.0, verdict=Verdict.PASS, reasons=()):
@@ -54,6 +57,7 @@ def report(target, drop=0.0, verdict=Verdict.PASS, reasons=()):
 def test_the_fastest_wins_and_the_others_know_why():
     bad = report("bad", verdict=Verdict.VACUOUS, reasons=("x",))
     choice = choose([candidate("slow", 3.0), candidate("fast", 1.0)], [bad])
+    assert choice.notes == ()
     assert choice.target == "fast"
     reasons = {w.target: w.reason for w in choice.why_nots}
     assert reasons == {"slow": "3.00x the time of fast", "bad": "failed its proof: x"}
@@ -65,24 +69,83 @@ def test_within_noise_the_more_accurate_then_the_smaller_wins():
     choice = choose(close)
     assert choice.target == "b"
     reasons = {w.target: w.reason for w in choice.why_nots}
-    assert "loses 0.0200 more quality" in reasons["a"]
+    assert "as fast as b within the noise of 2.0%, but it loses 2 points more" in reasons["a"]
     assert "larger" in reasons["c"]
     assert "equal" in choose([candidate("x", 1.0), candidate("y", 1.001)]).why_nots[0].reason
+
+
+STAGES = Stages(prepare_ms=1, infer_ms=2, answer_ms=1, end_to_end_ms=5, calls=9)
+SLOW = candidate("a", 1.0, drop=0.05, p90=2.0, p95_ms=3.0, stages=STAGES, peak_memory_mb=1000.0)
 
 
 @pytest.mark.parametrize(
     ("limits", "word"),
     [
-        (Constraints(max_p90_ms=0.5), "ms is above"),
-        (Constraints(max_size_mb=0.5), "MB is above"),
-        (Constraints(max_quality_drop=0.01), "it loses"),
+        (Constraints(max_p50_ms=0.5), "p50 1 ms is above the limit of 0.5 ms"),
+        (Constraints(max_p90_ms=0.5), "p90 2 ms is above"),
+        (Constraints(max_p95_ms=2.9), "p95 3 ms is above"),
+        (Constraints(max_p99_ms=9.0), "its p99 is not known: measure again"),
+        (Constraints(max_end_to_end_ms=4.0), "whole call 5 ms is above"),
+        (Constraints(min_fps=201), "200 fps is below the limit of 201"),
+        (Constraints(max_size_mb=0.5), "size 1 MB is above"),
+        (Constraints(max_memory_mb=1048.0), "peak memory 1.05e+03 MB is above the limit of 1048 MB"),
+        (Constraints(max_quality_drop=0.01), "it loses 5 points, more than 1 points"),
+        (Constraints(min_metrics={"accuracy": 0.9}), "accuracy 0.8500 is below 0.9"),
+        (Constraints(min_metrics={"miou": 0.5}), "its proof has no miou"),
     ],
 )
 def test_constraints(limits, word):
-    choice = choose([candidate("a", 1.0, drop=0.05, p90=2.0)], constraints=limits)
+    choice = choose([SLOW], constraints=limits)
     assert choice.target is None
-    assert word in choice.why_nots[0].reason
-    assert choose([candidate("b", 0.1, size=1000)], constraints=limits).target == "b"
+    assert choice.why_nots[0].reason.startswith(word)
+
+
+def test_what_keeps_to_all_of_them_is_chosen():
+    limits = Constraints(
+        max_p50_ms=1, max_p95_ms=3, max_end_to_end_ms=5, min_fps=200, max_size_mb=1, max_memory_mb=1049
+    )
+    assert choose([SLOW], constraints=limits).target == "a"
+    unknown = choose([candidate("b", 1.0)], constraints=Constraints(min_fps=1, max_memory_mb=1))
+    assert unknown.target is None
+    assert "peak memory is not known" in unknown.why_nots[0].reason
+    assert "an unknown number of fps" in unknown.why_nots[0].reason
+
+
+def test_noise_decides_what_is_equally_fast():
+    quiet = [candidate("a", 1.0, size=2000), candidate("b", 1.1, size=1000)]
+    assert choose(quiet).target == "a"
+    loud = [candidate("a", 1.0, size=2000, noise=0.15), candidate("b", 1.1, size=1000, noise=0.01)]
+    choice = choose(loud)
+    assert choice.target == "b"
+    assert choice.why_nots[0].reason == "as fast as b within the noise of 15.0%, but larger"
+
+
+def test_a_void_measurement_measures_nothing():
+    choice = choose([candidate("a", 1.0, void="half of it ran on the CPU"), candidate("b", 9.0)])
+    assert choice.target == "b"
+    assert choice.why_nots[0].reason == "its measurement is void: half of it ran on the CPU"
+
+
+def test_another_device():
+    profile = DeviceProfile(os="linux", arch="aarch64", cpu="Pi", cores=4, memory_bytes=2**30, runtimes={"e": "1"})
+    elsewhere = Where(machine="Pi", profile=profile)
+    choice = choose([candidate("a", 1.0)], where=elsewhere)
+    assert (choice.target, choice.measured) == ("a", False)
+    assert choice.notes == ("Times and memory were measured on m and not on Pi.",)
+    without = choose([candidate("a", 1.0)], where=replace(elsewhere, profile=replace(profile, runtimes={})))
+    assert without.why_nots[0].reason == "the runtime e is not installed on that device"
+    large = choose([candidate("a", 1.0, peak_memory_mb=1025.0)], where=elsewhere)
+    assert large.why_nots[0].reason == "it needs 1025 MiB, and that device has 1024"
+    assert choose([candidate("a", 1.0)], where=Where(machine="m")).measured
+    assert not choose([candidate("a", 1.0)], where=Where(machine="other")).measured
+
+
+def test_what_to_know_before_the_numbers_are_believed():
+    choice = choose([candidate("a", 1.0, run="1"), candidate("b", 2.0, run="2", steady=False)])
+    assert choice.notes == (
+        "Not all variants were measured side by side in one run, so small differences may be none.",
+        "b was measured without a steady state.",
+    )
 
 
 def test_nothing_to_choose_from():

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from wherry.core.errors import NotFoundError
 from wherry.core.model import ModelSpec, TensorSpec
-from wherry.proof.compare import cosine, output_error, tolerance_for, vacuous, within
+from wherry.proof.compare import OutputTally, cosine, output_error, scale_of, tolerance_for, vacuous, within
 from wherry.proof.tasks import TASKS, task_metric
 
 FINITE = st.floats(-100, 100, width=32)
@@ -34,6 +34,36 @@ def test_zero_vectors():
     zero, one = np.zeros(3), np.ones(3)
     assert cosine(zero, zero) == 1.0
     assert cosine(zero, one) == 0.0
+
+
+def test_the_largest_error_is_measured_against_the_outputs_scale():
+    boxes = np.linspace(0, 640, 1000).reshape(10, 100)
+    error = output_error("boxes", boxes + 0.9, boxes)
+    assert error.scale == pytest.approx(633.6, abs=1)
+    assert within(error, tolerance_for("fp32")) == (f"boxes: cosine {error.cosine:.7f} is below 0.9999995",)
+    assert (
+        "largest error 1.5 is above 1.27" in within(output_error("boxes", boxes + 1.5, boxes), tolerance_for("fp32"))[1]
+    )
+    assert output_error("scores", boxes / 640, boxes / 640).scale == 1.0
+
+
+def test_chunks_give_what_the_whole_gives():
+    got, want = (np.random.default_rng(seed).normal(size=(11, 7)) for seed in (0, 1))
+    tally = OutputTally("y", scale_of(want))
+    for start in range(0, 11, 4):
+        tally.update(got[start : start + 4], want[start : start + 4])
+    whole = output_error("y", got, want)
+    for field in ("max_abs", "mean_abs", "cosine", "snr_db", "scale"):
+        assert getattr(tally.result(), field) == pytest.approx(getattr(whole, field))
+    assert whole.cosine == pytest.approx(cosine(got.ravel(), want.ravel()))
+    assert tally.vacuous() is None
+
+
+def test_tolerances_get_stricter_with_the_precision():
+    order = ["int8", "int8-dynamic", "int8-weights", "fp16", "fp32"]
+    cosines = [tolerance_for(name).min_cosine for name in order]
+    assert cosines == sorted(cosines)
+    assert len(set(cosines)) == len(order)
 
 
 def test_not_a_number_breaks_every_bound():
@@ -99,3 +129,8 @@ def test_every_member_of_the_table_can_be_had():
         assert task_metric(name).name == name
     with pytest.raises(NotFoundError, match="no task"):
         task_metric("poetry")
+
+
+def test_a_pruned_network_may_differ_in_its_numbers_and_not_in_its_answers():
+    assert tolerance_for("fp32", pruned=True) == tolerance_for("int8")
+    assert tolerance_for("fp32", pruned=True).min_agreement < tolerance_for("fp32").min_agreement

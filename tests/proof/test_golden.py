@@ -13,19 +13,26 @@ from wherry.proof.golden import GoldenSet, load_golden
         lambda n: st.tuples(
             hnp.arrays(np.uint8, (n, 3, 2)),
             hnp.arrays(np.float32, (n, 4), elements=st.floats(-1e3, 1e3, width=32)),
-            st.none() | hnp.arrays(np.int64, (n,), elements=st.integers(0, 9)),
+            st.none()
+            | hnp.arrays(np.int64, (n,), elements=st.integers(0, 9))
+            | hnp.arrays(np.float32, (n, 2, 5), elements=st.floats(-1, 9, width=32)),
+            st.sampled_from([(), ("a", "ß")]),
         )
     )
 )
 def test_round_trip_and_equal_bytes(parts):
-    raw, reference, labels = parts
-    golden = GoldenSet(raw=raw, references={"y": reference}, labels=labels)
+    raw, reference, labels, names = parts
+    golden = GoldenSet(
+        raw=raw, references={"y": reference}, labels=labels, prepared={"x": reference[:1]}, class_names=names
+    )
     data = golden.to_bytes()
     again = GoldenSet.from_bytes(data)
     assert again.to_bytes() == data
     np.testing.assert_array_equal(again.raw, raw)
     np.testing.assert_array_equal(again.references["y"], reference)
     assert (again.labels is None) == (labels is None)
+    assert again.class_names == names
+    np.testing.assert_array_equal(again.prepared["x"], reference[:1])
 
 
 def test_lengths_must_agree():
@@ -38,6 +45,13 @@ def test_lengths_must_agree():
         GoldenSet(raw=raw[:0], references={"y": np.zeros((0, 1))})
     with pytest.raises(BadInputError, match="same number"):
         GoldenSet(raw=raw, references={})
+
+
+def test_prepared_inputs_are_of_some_of_the_samples():
+    raw, references = np.zeros((3, 2), np.uint8), {"y": np.zeros((3, 1))}
+    for prepared in ({"x": np.zeros((4, 2))}, {"x": np.zeros((0, 2))}, {"x": raw, "z": raw[:1]}):
+        with pytest.raises(BadInputError, match="prepared"):
+            GoldenSet(raw=raw, references=references, prepared=prepared)
 
 
 def test_damage_is_found_at_every_length(golden):

@@ -235,5 +235,7 @@ def test_names_do_not_collide(two: Registry, make_variant: Call) -> None:
     twins = [make_variant(two, version, name) for name in ("program-fp32", "executorch-fp32", "program-int8")]
     twins = [replace(variant, files=named("model.pt2")) for variant in twins]
     assert list(export_names(twins, "E")) == ["E.pt2", "E_executorch-fp32.pt2", "E_int8.pt2"]
+    beside = [replace(twins[0], files=named("model.onnx", "deployment_metadata.json"))]
+    assert list(export_names(beside, "E")) == ["E.onnx", "E.onnx.json"]
     nested = [replace(twins[0], files=named("net/model.xml", "data/model.bin"))]
     assert sorted(export_names(nested, "E")) == ["program-fp32/data/model.bin", "program-fp32/net/E.xml"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wherry.agent.inspect import status, verify
     from wherry.agent.journal import JournalEntry
     from wherry.agent.layout import default_root
+    from wherry.agent.predicting import load
     from wherry.agent.probe import detect
     from wherry.agent.records import AgentEvent, DeviceStatus, InstallReport, Recovery, RollbackReport, VerifyReport
     from wherry.agent.states import State
@@ -35,6 +36,7 @@ _HOMES = {
     "history": "wherry.agent.device",
     "init_device": "wherry.agent.device",
     "install": "wherry.agent.device",
+    "load": "wherry.agent.predicting",
     "recover": "wherry.agent.device",
     "rollback": "wherry.agent.device",
     "status": "wherry.agent.inspect",
@@ -58,6 +60,7 @@ __all__ = [
     "history",
     "init_device",
     "install",
+    "load",
     "recover",
     "rollback",
     "status",

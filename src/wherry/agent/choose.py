@@ -93,7 +93,7 @@ def _profile_objection(device: DeviceProfile, manifest: Manifest, profile: Deplo
 
 
 def _runtime_objection(device: DeviceProfile, entry: ManifestEntry) -> str | None:
-    if entry.variant.engine in device.runtimes:
+    if device.runs(entry.variant.engine):
         return None
     return f"The runtime {entry.variant.engine} is not installed here."
 

@@ -27,6 +27,9 @@ DTYPES: dict[str, int] = {
     "float8_e5m2": 1,
     "float8_e5m2fnuz": 1,
     "float8_e8m0fnu": 1,
+    "qint8": 1,
+    "quint8": 1,
+    "qint32": 4,
 }
 """Data types of torch with the bytes of one element."""
 
@@ -55,6 +58,9 @@ _STORAGES = {
     "CharStorage": "int8",
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
+    "QInt8Storage": "qint8",
+    "QUInt8Storage": "quint8",
+    "QInt32Storage": "qint32",
 }
 
 STORAGES: dict[str, str] = {
@@ -70,6 +76,14 @@ DTYPE_GLOBALS: dict[str, str] = {
 }
 """`module name` of a data type."""
 
+SCHEMES = frozenset({"torch per_tensor_affine", "torch per_channel_affine", "torch per_channel_affine_float_qparams"})
+"""`module name` of how a quantized tensor is scaled."""
+
+LAYOUTS = frozenset(
+    {"torch.sparse_coo", "torch.sparse_csr", "torch.sparse_csc", "torch.sparse_bsr", "torch.sparse_bsc"}
+)
+"""Layouts of sparse tensors, as texts."""
+
 CALLABLES = frozenset(
     {
         "collections OrderedDict",
@@ -78,6 +92,10 @@ CALLABLES = frozenset(
         "torch._utils _rebuild_tensor_v2",
         "torch._utils _rebuild_tensor_v3",
         "torch._utils _rebuild_parameter",
+        "torch._utils _rebuild_qtensor",
+        "torch._utils _rebuild_sparse_tensor",
+        "torch._utils _rebuild_meta_tensor_no_storage",
+        "torch.serialization _get_layout",
         "torch Size",
         "torch device",
         "_codecs encode",
@@ -94,4 +112,4 @@ CALLABLES = frozenset(
 
 def is_allowed(name: str) -> bool:
     """Return whether the stream may name `module name`."""
-    return name in CALLABLES or name in STORAGES or name in DTYPE_GLOBALS
+    return name in CALLABLES or name in STORAGES or name in DTYPE_GLOBALS or name in SCHEMES

@@ -4,7 +4,7 @@ Outputs are named by the conventions of the task; a network that names its outpu
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -103,7 +103,32 @@ def complete_spec(network: "nn.Module", description: Description) -> ModelSpec:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         msg = f"The network refuses an input of {shape}: {reason}"
         raise SpecMismatchError(msg, next_step="Give the size that the network was trained with.") from error
-    outputs = _outputs(description.task, value)
+    found = [
+        (name, str(item.dtype).removeprefix("torch."), tuple(item.shape))
+        for name, item in _tensors(description.task, value)
+    ]
+    return with_outputs(draft, description, found, _BATCH)
+
+
+def with_outputs(
+    draft: ModelSpec, description: Description, found: Sequence[tuple[str, str, tuple[int, ...]]], batch: int
+) -> ModelSpec:
+    """Return `draft` with outputs as they were seen.
+
+    Args:
+        draft: with the inputs.
+        description: what was said of the network.
+        found: name, data type and shape of each output.
+        batch: how many examples the network was given; outputs of that length have the batch as their first axis.
+
+    Raises:
+        SpecMismatchError: the network gives another number of classes than was said.
+    """
+    first = draft.inputs[0].shape[0]
+    outputs = tuple(
+        TensorSpec(name=name, dtype=dtype, shape=(first, *shape[1:]) if shape[:1] == (batch,) else shape)
+        for name, dtype, shape in found
+    )
     _check_classes(description, outputs)
     return replace(draft, outputs=outputs, postprocessing=_postprocessing(description.task, outputs))
 
@@ -129,7 +154,8 @@ def _input_name(network: "nn.Module") -> str:
     return names[0] if names else "input"
 
 
-def _outputs(task: str, value: Any) -> tuple[TensorSpec, ...]:
+def _tensors(task: str, value: Any) -> list[tuple[str, Any]]:
+    """Return what a network gave, by name; names are its own, or those of the task."""
     import torch
 
     if isinstance(value, Mapping):
@@ -138,21 +164,12 @@ def _outputs(task: str, value: Any) -> tuple[TensorSpec, ...]:
         items = [value] if isinstance(value, torch.Tensor) else list(value) if isinstance(value, list | tuple) else []
         known = OUTPUT_NAMES.get(task, ())
         named = [(known[i] if i < len(known) else f"output_{i + 1}", item) for i, item in enumerate(items)]
-    strange = [name for name, item in named if not isinstance(item, torch.Tensor)]
+    strange = [(name, item) for name, item in named if not isinstance(item, torch.Tensor)]
     if strange or not named:
-        what = type(value).__name__ if not strange else f"a {type(dict(named)[strange[0]]).__name__} as {strange[0]!r}"
+        what = f"a {type(strange[0][1]).__name__} as {strange[0][0]!r}" if strange else f"a {type(value).__name__}"
         msg = f"The network gives {what}, and only tensors can be captured."
-        raise SpecMismatchError(
-            msg, next_step="Wrap the network so that it returns tensors: --adapt package.module:function."
-        )
-    return tuple(
-        TensorSpec(name=name, dtype=str(item.dtype).removeprefix("torch."), shape=_shape(item)) for name, item in named
-    )
-
-
-def _shape(tensor: Any) -> tuple[int | str, ...]:
-    sizes = [int(size) for size in tensor.shape]
-    return ("batch", *sizes[1:]) if sizes and sizes[0] == _BATCH else tuple(sizes)
+        raise SpecMismatchError(msg, next_step="Let it return tensors: --adapt package.module:function.")
+    return named
 
 
 def _check_classes(description: Description, outputs: tuple[TensorSpec, ...]) -> None:

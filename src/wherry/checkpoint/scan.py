@@ -4,17 +4,16 @@ The allow-list is in `allowed.py`; each format's rules are in `formats/`. Nothin
 """
 
 import hashlib
-import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from wherry.checkpoint.archive import CHUNK, Archive
-from wherry.checkpoint.findings import Finding, FormatReport, UncleanError
-from wherry.checkpoint.formats import pt2, safetensors, torch_legacy, torch_zip
+from wherry.checkpoint.detect import read
+from wherry.checkpoint.findings import Finding, Tier
+from wherry.checkpoint.parts import CHUNK, part_of
 from wherry.core.errors import CheckpointError, NotFoundError, ScanRefusedError, StorageError
 
-UNKNOWN = "unknown"
 _SHOWN = 3
 
 
@@ -27,10 +26,16 @@ class ScanReport:
     size: int
     """Length in bytes."""
     format: str
-    """`torch-zip`, `torch-legacy`, `safetensors`, `pt2`, `pickle`, `zip` or `unknown`: what the content says."""
+    """What the content says: `torch-zip`, `torch-legacy`, `torchscript`, `pt2`, `safetensors`, `onnx`, `tflite`,
+    `openvino`, `executorch`, `coreml`, `tensorflow`, `keras`, `numpy`, `pickle`, `sklearn`, `joblib`, `skops`, ...,
+    `unknown`; all of them are in `docs/guides/scan.md`."""
     verdict: Literal["clean", "refused"]
     findings: tuple[Finding, ...]
-    """Empty when clean; otherwise why not, first cause first."""
+    """Empty or warnings only when clean; otherwise why not, first cause first."""
+    needs: Tier = "tensors"
+    """`modules`: it holds whole Python objects, all of them on the longer allow-list; opening it needs a flag."""
+    references: tuple[str, ...] = ()
+    """Relative paths, with `/`, of files beside it that hold its raw numbers."""
     schema: int = 1
 
     @property
@@ -44,7 +49,7 @@ class ScanReport:
         return any(finding.kind == "forbidden" for finding in self.findings)
 
 
-def scan(path: Path) -> ScanReport:
+def scan(path: Path, *, allow: Tier = "tensors") -> ScanReport:
     """Read the file from its first byte to its last and say whether it may be opened. Never opens it.
 
     Raises:
@@ -56,32 +61,33 @@ def scan(path: Path) -> ScanReport:
         raise NotFoundError(msg, next_step="Check the path of the checkpoint.")
     try:
         with path.open("rb") as file:
-            return scan_file(file, path)
+            return scan_file(file, path, allow=allow)
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}."
         raise StorageError(msg) from error
 
 
-def scan_file(file: BinaryIO, path: Path, *, allow: Literal["tensors", "modules"] = "tensors") -> ScanReport:
+def scan_file(file: BinaryIO, path: Path, *, allow: Tier = "tensors", inside: bool = False) -> ScanReport:
     """Like `scan`, for a file that is open already, so that what was scanned is what is opened.
 
     Args:
         file: opened for reading bytes; its position afterwards is not defined.
         path: name for the report.
-        allow: which list of names; whole networks have none of their own yet.
+        allow: `tensors` lets pass what plain tensors need; `modules` also whole networks and estimators, by name.
+        inside: whether it lies in a folder that is scanned as one; then it need not be a model.
     """
-    del allow  # both are the list of what tensors are made of
     digest, size = _digest(file)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pickletools warns about escapes in texts that are no pickles at all
-        report = _read(file, size)
+    with ExitStack() as opened:
+        report = read(part_of(file, size, opened, allow=allow, path=path, inside=inside))
     return ScanReport(
         path=str(path),
         sha256=digest,
         size=size,
         format=report.format,
-        verdict="refused" if report.findings else "clean",
+        verdict="refused" if any(finding.refuses for finding in report.findings) else "clean",
         findings=report.findings,
+        needs=report.needs,
+        references=report.references,
     )
 
 
@@ -113,7 +119,8 @@ def demand_clean(report: ScanReport) -> None:
 
 def sentence(report: ScanReport) -> str:
     """Return the findings as one sentence for people; a second finding of the same kind is counted, not told."""
-    reasons = sorted(report.findings, key=lambda finding: finding.kind != "forbidden")
+    refusing = [finding for finding in report.findings if finding.refuses]
+    reasons = sorted(refusing, key=lambda finding: finding.kind != "forbidden")
     told = " ".join(str(reason) for reason in reasons[:_SHOWN])
     more = f" ({len(reasons) - _SHOWN} more findings.)" if len(reasons) > _SHOWN else ""
     return f"{report.path} was not opened: {told}{more}"
@@ -126,42 +133,3 @@ def _digest(file: BinaryIO) -> tuple[str, int]:
         digest.update(piece)
         size += len(piece)
     return digest.hexdigest(), size
-
-
-def _read(file: BinaryIO, size: int) -> FormatReport:
-    file.seek(0)
-    head = file.read(512)
-    if not head:
-        return _unreadable(UNKNOWN, "It is empty.")
-    if head.startswith(b"PK"):
-        return _read_archive(file, size)
-    if safetensors.matches(head):
-        return safetensors.read(file, size)
-    if head[257:262] == b"ustar":
-        return _unreadable(UNKNOWN, "It is a tar archive, as only torch before 0.1.10 wrote it.")
-    return _read_streams(file, size, head)
-
-
-def _read_archive(file: BinaryIO, size: int) -> FormatReport:
-    try:
-        archive = Archive(file, size)
-    except UncleanError as error:
-        return FormatReport(format="zip", findings=(error.finding,))
-    if pt2.matches(archive):
-        return pt2.read(archive)
-    if torch_zip.matches(archive):
-        return torch_zip.read(archive)
-    return _unreadable("zip", "It is a zip archive, but not one of torch.save or torch.export.save.")
-
-
-def _read_streams(file: BinaryIO, size: int, head: bytes) -> FormatReport:
-    """Read raw pickles; a file that neither says it is one nor parses as one is simply not a checkpoint."""
-    report = torch_legacy.read(file, size)
-    declared = head[:1] == b"\x80"
-    if report.format == torch_legacy.PICKLE and not declared and torch_legacy.is_noise(file):
-        return _unreadable(UNKNOWN, "It is not a checkpoint of any known format.")
-    return report
-
-
-def _unreadable(name: str, what: str) -> FormatReport:
-    return FormatReport(format=name, findings=(Finding(kind="damaged", where="", what=what),))

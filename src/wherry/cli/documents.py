@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from wherry.core.codec import from_json
+from wherry.core.device import DeviceProfile
 from wherry.core.errors import BadInputError, NotFoundError
 from wherry.core.model import Lineage, ModelSpec
 from wherry.proof.record import Examples
@@ -20,6 +21,16 @@ def read_spec(path: Path) -> ModelSpec:
         DocumentError: it is not a model spec.
     """
     return from_json(_read(path), ModelSpec, what=f"The model spec {path}")
+
+
+def read_profile(path: Path) -> DeviceProfile:
+    """Read what `wherry device detect --json` printed on a device.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DocumentError: it is not a device profile.
+    """
+    return from_json(_read(path), DeviceProfile, what=f"The device profile {path}")
 
 
 def read_lineage(path: Path | None) -> Lineage:

@@ -58,6 +58,12 @@ def export(
     target: TargetNames = None,
     everything: Annotated[bool, typer.Option("--all", help="Every target that is ready here.")] = False,
     product: TreeProduct = "",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the format.")
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="Opset of ONNX files, 11 to 25; short for --option opset=N.")
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Examples for int8: a folder of pictures, or an .npz with `raw` and `labels`.")
     ] = None,
@@ -70,9 +76,6 @@ def export(
     ] = None,
     prune: Annotated[
         str | None, typer.Option(help="Take weights out first: unstructured:0.5 or structured:0.2.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="FORMAT.NAME=VALUE, such as hailo.hw_arch=hailo8l.")
     ] = None,
     on: On = JobPlace.HERE,
     ray_address: RayAddress = None,
@@ -87,7 +90,11 @@ def export(
     from wherry import delivery
     from wherry.cli.output import emit, end_with, progress_screen
     from wherry.core.errors import RefusedError, ToolchainMissingError
+    from wherry.export.options import with_options
     from wherry.registry import Registry
+
+    asked = [*(option or []), *([] if opset is None else [f"opset={opset}"])]
+    wanted = with_options(_wanted(target, everything, with_calibration=calibration is not None), asked)
 
     console = progress_screen(quiet=quiet)
     source = None
@@ -97,7 +104,7 @@ def export(
         outcomes = delivery.export(
             opened,
             ref,
-            with_options(_wanted(target, everything, with_calibration=calibration is not None), option or ()),
+            wanted,
             calibration=source,
             pruning=prune,
             jobs=jobs_of(on, ray_address, timeout, memory, parallel),
@@ -126,42 +133,6 @@ def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: 
         msg = "No target was named."
         raise UsageError(msg, next_step="Give --target NAME or --all; `wherry targets` lists them.")
     return [Target.parse(name) for name in names]
-
-
-def with_options(targets: "Sequence[Target]", options: Sequence[str]) -> "list[Target]":
-    """Return the targets with the options that name their format, each of the type that the format wants.
-
-    Raises:
-        UsageError: an option cannot be read, or no target has its format.
-    """
-    from dataclasses import replace
-
-    from wherry.core.errors import UsageError
-    from wherry.export.targets import exporter_class
-
-    found = list(targets)
-    for text in options:
-        name, equals, value = text.partition("=")
-        format_, dot, key = name.partition(".")
-        if not equals or not dot or format_ not in {target.format for target in found}:
-            msg = f"{text!r} is not an option of a target that is built."
-            raise UsageError(msg, next_step="Write FORMAT.NAME=VALUE for a format that is built too.")
-        kind = exporter_class(format_).options.get(key, str)
-        found = [
-            replace(one, options={**one.options, key: _value(value, kind, text)}) if one.format == format_ else one
-            for one in found
-        ]
-    return found
-
-
-def _value(text: str, kind: type, option: str) -> object:
-    from wherry.core.errors import UsageError
-
-    try:
-        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
-    except (ValueError, KeyError):
-        msg = f"The option {option!r} wants {kind.__name__}."
-        raise UsageError(msg, next_step="Numbers are written as digits, yes and no as true and false.") from None
 
 
 def _tell_kits(console: "Console", outcomes: "Sequence[ExportOutcome]", folder: Path) -> None:

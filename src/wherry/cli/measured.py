@@ -18,19 +18,25 @@ def bench_table(measurements: "Sequence[Measurement]") -> "Sheet":
     rows = []
     for m in sorted(measurements, key=lambda m: (m.threads, m.batch, m.p50_ms)):
         setting = (str(m.batch), str(m.threads or "auto")) if swept else ()
-        rows.append((m.target, *setting, *_numbers(m), _remarks(m)))
+        rows.append((m.target, *setting, *_speed(m), *(() if swept else _cost(m)), _remarks(m)))
     setting = ("batch", "threads") if swept else ()
-    heads = ("median ms", "95 % interval", "p95 ms", "end to end ms", "per s", "load ms", "peak MB", "MB", "remarks")
-    return table(("variant", *setting, *heads), rows)
+    alone = () if swept else ("load ms", "peak MiB", "MB")
+    speed = ("median ms", "95 % interval", "p95 ms", "whole ms", "per s")
+    return table(("variant", *setting, *speed, *alone, "remarks"), rows)
 
 
-def _numbers(m: "Measurement") -> tuple[str, ...]:
+def _speed(m: "Measurement") -> tuple[str, ...]:
     return (
         f"{m.p50_ms:.3f}",
         f"{m.ci95_ms[0]:.3f}-{m.ci95_ms[1]:.3f}",
         "-" if m.p95_ms is None else f"{m.p95_ms:.3f}",
         "-" if m.stages is None else f"{m.stages.end_to_end_ms:.3f}",
         f"{m.throughput_per_s:.0f}",
+    )
+
+
+def _cost(m: "Measurement") -> tuple[str, ...]:
+    return (
         f"{m.load_ms:.0f}",
         "-" if m.peak_memory_mb is None else f"{m.peak_memory_mb:.0f}",
         f"{m.size_bytes / 1e6:.2f}",
@@ -41,8 +47,8 @@ def _remarks(m: "Measurement") -> str:
     remarks = [] if m.steady else ["no steady state"]
     if m.p95_ms is None:
         remarks.append(f"{m.samples} calls are too few for a p95")
-    if m.engine.fallback:
-        remarks.append(f"not a measure of its speed: {m.engine.fallback}")
+    if m.void is not None:
+        remarks.append(f"void: {m.void}")
     return "; ".join(remarks)
 
 
@@ -69,5 +75,8 @@ def choice_lines(choice: "Choice") -> "list[RenderableType]":
     from wherry.cli.output import table
 
     head = f"Use {choice.target}: {choice.reason}." if choice.target else f"Nothing fits: {choice.reason}."
+    lines: list[RenderableType] = [head]
+    if len(choice.pareto) > 1:
+        lines.append(f"Nothing beats these in time, size and quality at once: {', '.join(choice.pareto)}.")
     rows = [(why.target, why.reason) for why in choice.why_nots]
-    return [head, table(("not", "because"), rows)] if rows else [head]
+    return [*lines, *([table(("not", "because"), rows)] if rows else []), *choice.notes]

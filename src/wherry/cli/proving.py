@@ -1,8 +1,9 @@
 """Verbs that judge what was built: prove, bench, choose."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -79,14 +80,15 @@ def bench(
     from wherry.cli.output import emit, progress_screen
     from wherry.registry import Registry
 
+    sizes, counts = numbers(batches, "--batches", least=1), numbers(threads, "--threads", least=0)
     console = progress_screen(quiet=quiet)
     with Registry.open(registry, create=False) as opened:
         found = delivery.bench(
             opened,
             ref,
             target,
-            batches=numbers(batches, "--batches", least=1),
-            threads=numbers(threads, "--threads", least=0),
+            batches=sizes,
+            threads=counts,
             seconds=seconds,
             on_skipped=lambda name, error: console.print(f"{name}: left out. {error.message}", highlight=False),
         )
@@ -98,26 +100,45 @@ def bench(
 
 def choose(
     ref: Ref,
-    max_p90_ms: Annotated[float | None, typer.Option(help="Longest acceptable p90 in milliseconds.")] = None,
-    max_size_mb: Annotated[float | None, typer.Option(help="Largest acceptable size in MB.")] = None,
-    max_drop: Annotated[
-        float | None, typer.Option(help="Largest acceptable loss of the task's metric, 0 to 1.")
-    ] = None,
+    max_p95: Annotated[str | None, typer.Option(help="Longest p95 of one call: 30ms.")] = None,
+    max_p90: Annotated[str | None, typer.Option(help="Longest p90 of one call: 30ms.")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Longest median of a whole call: 17ms.")] = None,
+    min_fps: Annotated[float | None, typer.Option(help="Fewest examples a second through whole calls.")] = None,
+    max_size: Annotated[str | None, typer.Option(help="Largest size of the files: 12MB.")] = None,
+    max_memory: Annotated[str | None, typer.Option(help="Largest memory of the process: 512MB.")] = None,
+    max_drop: Annotated[str | None, typer.Option(help="Largest loss of the task's metric, in points: 1.")] = None,
+    gates: Annotated[Path | None, typer.Option(help="File of gates: .toml or .json; options go before it.")] = None,
+    device: Annotated[Path | None, typer.Option(help="What `wherry device detect --json` printed there.")] = None,
+    batch: Annotated[int, typer.Option(help="Samples in one call.", min=1)] = 1,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say which variant this machine should use, and why the others lost."""
+    """Say which variant a machine should use, and why the others lost; exit code 3 if nothing fits."""
     from wherry import delivery
+    from wherry.cli.documents import read_profile
     from wherry.cli.measured import choice_lines
     from wherry.cli.output import emit, end_with
     from wherry.core.errors import GateRefusedError
+    from wherry.core.units import milliseconds, points, size_bytes
     from wherry.proof.choose import Constraints
+    from wherry.proof.gates import read_gates
     from wherry.registry import Registry
 
-    limits = Constraints(max_p90_ms=max_p90_ms, max_size_mb=max_size_mb, max_quality_drop=max_drop)
+    limits = Constraints() if gates is None else read_gates(gates, ref.partition("@")[0])
+    asked: dict[str, Any] = {
+        "max_p95_ms": None if max_p95 is None else milliseconds(max_p95),
+        "max_p90_ms": None if max_p90 is None else milliseconds(max_p90),
+        "max_end_to_end_ms": None if max_latency is None else milliseconds(max_latency),
+        "min_fps": min_fps,
+        "max_size_mb": None if max_size is None else size_bytes(max_size) / 1e6,
+        "max_memory_mb": None if max_memory is None else size_bytes(max_memory) / 1e6,
+        "max_quality_drop": None if max_drop is None else points(max_drop),
+    }
+    limits = replace(limits, **{name: value for name, value in asked.items() if value is not None})
+    profile = None if device is None else read_profile(device)
     with Registry.open(registry, create=False) as opened:
-        choice = delivery.choose(opened, ref, limits)
+        choice = delivery.choose(opened, ref, limits, device=profile, batch=batch)
     emit(choice, choice_lines(choice), as_json=as_json, quiet=quiet)
     if choice.target is None:
         msg = "No proven variant keeps to the constraints."

@@ -40,3 +40,7 @@ class DeviceProfile:
         found = {accelerator.device_type for accelerator in self.accelerators}
         order: tuple[DeviceType, ...] = ("gpu", "mps")
         return (*(kind for kind in order if kind in found), "cpu")
+
+    def runs(self, engine: str) -> bool:
+        """Return whether the runtime of that member of the engine family is installed there."""
+        return engine in self.runtimes

@@ -149,6 +149,11 @@ class Version:
         return f"{self.model}@v{self.number}"
 
     @property
+    def program_format(self) -> str:
+        """`pt2` for a captured program, `onnx` where an ONNX file is the program itself."""
+        return self.program.path.rpartition(".")[2]
+
+    @property
     def files(self) -> tuple[FileRef, ...]:
         """Every file that this document names."""
         return _files(self)

@@ -227,3 +227,5 @@ class Choice:
     why_nots: tuple[WhyNot, ...]
     measured: bool
     """Whether the times were measured on the machine in question."""
+    notes: tuple[str, ...] = ()
+    """What to know before the numbers are believed."""

@@ -10,6 +10,8 @@ from wherry.core.errors import UsageError
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
 """`int8` has static ranges from a calibration set; `int8-dynamic` finds the ranges of activations while it runs;
 `int8-weights` stores weights in eight bits and computes in floating point."""
+METADATA_FILE = "deployment_metadata.json"
+"""Lies beside a variant's main file where the format has room beside it; says how to run the file."""
 PRUNE = "prune"
 """Option that every format knows: the program's weights were thinned out before this target was built."""
 

@@ -10,7 +10,10 @@ road is `wherry.agent`.
 
 from wherry.delivery.building import export
 from wherry.delivery.calibrating import CalibrationSource
+from wherry.delivery.comparing import compare
+from wherry.delivery.loading import Running, load
 from wherry.delivery.measuring import bench, bench_page, choose, write_page
+from wherry.delivery.predicting import Prediction, Predictions, predict
 from wherry.delivery.proving import prove, proven_variant
 from wherry.delivery.shipping import Shipment, bundle, destination, stage
 from wherry.delivery.versions import NOTES, Submission, promote, register
@@ -18,14 +21,20 @@ from wherry.delivery.versions import NOTES, Submission, promote, register
 __all__ = [
     "NOTES",
     "CalibrationSource",
+    "Prediction",
+    "Predictions",
+    "Running",
     "Shipment",
     "Submission",
     "bench",
     "bench_page",
     "bundle",
     "choose",
+    "compare",
     "destination",
     "export",
+    "load",
+    "predict",
     "promote",
     "prove",
     "proven_variant",

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wherry.core.codec import to_builtins
+from wherry.core.errors import BadInputError
 from wherry.core.model import Version
 from wherry.core.variant import Target
 from wherry.delivery.calibrating import CalibrationSource, calibrate
@@ -53,6 +55,7 @@ def export(
     calibrated = None if calibration is None else calibrate(registry, version, calibration, calibration_source)
     program, digest = registry.blob_path(version.program.sha256), version.program.sha256
     if pruning is not None:
+        _check_prunable(version)
         program, digest = _pruned(registry, version, pruning)
         targets = [replace(target, options={**target.options, "prune": pruning}) for target in targets]
     requests = [
@@ -64,10 +67,13 @@ def export(
             target=target,
             program=str(program),
             program_sha256=digest,
+            program_format=version.program_format,
             calibration=None if calibrated is None else str(calibrated[0]),
             calibration_manifest=None if calibrated is None else calibrated[1],
             timeout_s=jobs.timeout_s or DEFAULT_TIMEOUT_S,
             memory_bytes=jobs.memory_bytes,
+            architecture=version.architecture,
+            facts={**to_builtins(version.lineage), "metrics": version.metrics},
         )
         for target in targets
     ]
@@ -80,6 +86,12 @@ def export(
                 registry.put_file(outcome.folder / file.path, file.path)
             registry.put_variant(outcome.variant)
     return outcomes
+
+
+def _check_prunable(version: Version) -> None:
+    if version.program_format != "pt2":
+        msg = f"{version.name} is an {version.program_format} file, and only a captured PyTorch network can be pruned."
+        raise BadInputError(msg, next_step="Leave --prune out, or register the PyTorch checkpoint.")
 
 
 def _pruned(registry: "Registry", version: Version, pruning: str) -> tuple[Path, str]:

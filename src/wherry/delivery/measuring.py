@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wherry.core.device import DeviceProfile
 from wherry.core.errors import (
     DeviceError,
     NotFoundError,
@@ -15,7 +16,7 @@ from wherry.core.errors import (
     WherryError,
 )
 from wherry.core.model import Version
-from wherry.core.report import Choice, Footprint, Measurement
+from wherry.core.report import Choice, Footprint, Measurement, WhyNot
 from wherry.core.variant import Variant
 from wherry.delivery.proving import has_passed, newest, variants_of
 
@@ -125,28 +126,54 @@ def _side_by_side(job: "MeasureJob") -> list[Measurement]:
     return run_in_child("wherry.proof.job:measure_variants", job, list[Measurement], timeout_s=timeout)
 
 
-def choose(registry: "Registry", ref: str, constraints: "Constraints | None" = None) -> Choice:
-    """Say which variant this machine should use and why the others lost, from the newest proofs and measurements.
+def choose(
+    registry: "Registry",
+    ref: str,
+    constraints: "Constraints | None" = None,
+    *,
+    device: DeviceProfile | None = None,
+    batch: int = 1,
+) -> Choice:
+    """Say which variant a machine should use and why the others lost, from the newest proofs and measurements.
+
+    Args:
+        registry: where they are.
+        ref: `NAME@v2` or `NAME@alias`.
+        constraints: what a variant must keep to.
+        device: the machine that it is for, as `wherry device detect --json` printed it; by default this one. What it
+            cannot run is out, and numbers measured elsewhere are marked.
+        batch: samples in one call; where a variant was not measured with it, its smallest batch counts.
 
     Raises:
         NotFoundError: an unknown version, or nothing was measured yet.
     """
-    from wherry.proof.choose import Candidate
+    from wherry.proof.benchmark import machine_name
+    from wherry.proof.choose import Candidate, Where
     from wherry.proof.choose import choose as decide
 
     version = registry.version(ref)
-    candidates, refused = [], []
+    candidates, refused, left_out = [], [], []
     for variant in registry.variants(version.model, version.number):
         report = newest(registry.reports(variant.digest))
-        measurement = newest(registry.measurements(variant.digest))
+        measurement = _relevant(registry.measurements(variant.digest), batch)
         if report is not None and not report.passed:
             refused.append(report)
-        elif report is not None and measurement is not None:
+        elif report is None or measurement is None:
+            verb = "prove" if report is None else "bench"
+            lacks = f"it was not {'proven' if report is None else 'measured'} yet: run `wherry {verb} {version.name}`"
+            left_out.append(WhyNot(target=variant.name, reason=lacks))
+        else:
             candidates.append(Candidate(report=report, measurement=measurement))
     if not candidates and not refused:
         msg = f"No variant of {version.name} was proven and measured yet."
         raise NotFoundError(msg, next_step=f"Run `wherry prove {version.name}` and `wherry bench {version.name}`.")
-    return decide(candidates, refused, constraints)
+    where = Where(machine=machine_name() if device is None else f"{device.cpu or device.arch}", profile=device)
+    return decide(candidates, refused, constraints, where=where, left_out=left_out)
+
+
+def _relevant(measurements: Sequence[Measurement], batch: int) -> Measurement | None:
+    """Return the newest measurement with that batch size, else the newest with the smallest one."""
+    return min(measurements, key=lambda m: (m.batch != batch, m.batch), default=None)
 
 
 def bench_page(registry: "Registry", ref: str, measurements: Sequence[Measurement] = ()) -> str:

@@ -18,7 +18,7 @@ from wherry.core.variant import Variant
 from wherry.export.child import file_ref
 from wherry.export.request import ExportRequest
 
-EXPORT_SCHEMA = 1
+EXPORT_SCHEMA = 2
 """Raised when the same tools and options would give other files, so that old entries are left alone."""
 VARIANT_FILE = "variant.json"
 LOG_FILE = "export.log"

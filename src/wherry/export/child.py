@@ -67,8 +67,11 @@ def write_variant(job: ExportJob) -> Made:
         version=request.version,
         spec=request.spec,
         program=Path(request.program),
+        program_format=request.program_format,
         parent=Path(job.parent) if job.parent else None,
         calibration=Path(request.calibration) if request.calibration else None,
+        architecture=request.architecture,
+        facts=request.facts,
     )
     out = Path(job.out)
     written = exporter_class(request.target.format)().export(source, request.target, out)

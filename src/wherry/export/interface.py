@@ -6,6 +6,7 @@ writes a sentence about it into `overrides`.
 """
 
 import errno
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,11 +30,17 @@ class Source:
     version: int
     spec: ModelSpec
     program: Path
-    """The captured program, a `.pt2` file."""
+    """The program: a captured `.pt2` file, or an ONNX file."""
     parent: Path | None = None
     """Main file of the variant that `needs` names."""
     calibration: Path | None = None
     """Calibration set, as `calibration_from_arrays` wrote it."""
+    program_format: str = "pt2"
+    """`pt2` or `onnx`."""
+    architecture: str = ""
+    """Digest of the network's structure without its weights."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Where the version came from, as plain data; formats with a place for it take it along."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +65,13 @@ class Exporter(ABC):
     calibrated: ClassVar[tuple[str, ...]] = ()
     """Precisions that need a calibration set."""
     options: ClassVar[Mapping[str, type]] = {}
-    """Options that are known, with the type of their values."""
+    """Options that are known, with the type of their values; those of a precision are what `options_of` says."""
     engine: ClassVar[str]
     """Member of the engine family that runs the result."""
     extra: ClassVar[str] = ""
     """wherry's extra that brings the tools."""
+    starts_from: ClassVar[tuple[str, ...]] = ("pt2",)
+    """Formats of a program that it can start from; a member that needs another variant is not asked."""
     suffix: ClassVar[str]
     """Extension of the main file, with its dot; the main file is `model` with this suffix."""
 
@@ -71,6 +80,12 @@ class Exporter(ABC):
         """Hook: return the target whose variant this one starts from, such as `onnx-fp32`; None is the program."""
         del target  # most start from the program, whatever is asked
         return None
+
+    @classmethod
+    def options_of(cls, precision: str) -> Mapping[str, type]:
+        """Hook: return the options that this precision knows; one that its source knows too is passed on to that."""
+        del precision  # in most formats every precision knows every option
+        return cls.options
 
     @classmethod
     def kit(cls, target: Target) -> str | None:
@@ -83,6 +98,12 @@ class Exporter(ABC):
         """Hook: return the modules that the work needs, with the distributions that may bring them."""
         del target
         return {}
+
+    @classmethod
+    def _programs(cls, target: Target) -> tuple[str, ...]:
+        """Hook: return the programs of which one must be on the search path; none when nothing is needed."""
+        del target
+        return ()
 
     @classmethod
     def _refuses(cls, target: Target, spec: ModelSpec) -> str | None:
@@ -106,10 +127,14 @@ class Exporter(ABC):
     def missing(cls, target: Target) -> ToolchainMissingError | None:
         """Return the error of a tool that is not installed, with the command that brings it, or None."""
         absent = sorted(set(cls._tools(target)) - set(cls.tool_versions(target)))
-        if not absent:
-            return None
-        msg = f"The tools for {target.name} are not installed: {', '.join(absent)}."
-        return ToolchainMissingError(msg, next_step=f"Run: pip install 'wherry[{cls.extra}]'")
+        if absent:
+            msg = f"The tools for {target.name} are not installed: {', '.join(absent)}."
+            return ToolchainMissingError(msg, next_step=f"Run: pip install 'wherry[{cls.extra}]'")
+        programs = cls._programs(target)
+        if programs and not any(map(shutil.which, programs)):
+            msg = f"{target.name} needs one of the programs {', '.join(programs)}, and none is on the search path."
+            return ToolchainMissingError(msg, next_step=f"Install {programs[0]} with the system's package manager.")
+        return None
 
     @classmethod
     @final
@@ -118,18 +143,27 @@ class Exporter(ABC):
         if target.precision not in cls.precisions:
             next_step = f"Use one of {', '.join(cls.precisions)}."
             return BadInputError(f"The format {cls.format} has no precision {target.precision}.", next_step=next_step)
+        options = cls.options_of(target.precision)
         for name, value in target.options.items():
-            kind = str if name == PRUNE else cls.options.get(name)
+            kind = str if name == PRUNE else options.get(name)
             if kind is None:
-                known = ", ".join(cls.options) or "none at all"
-                msg = f"The format {cls.format} has no option {name!r}."
-                return BadInputError(msg, next_step=f"Its options are: {known}.")
+                msg = f"The target {target.name} has no option {name!r}."
+                return BadInputError(msg, next_step=f"Its options are: {', '.join(options) or 'none at all'}.")
             if type(value) is not kind:
                 return BadInputError(
-                    f"The option {name!r} of {cls.format} is {value!r}, and {kind.__name__} is expected."
+                    f"The option {name!r} of {target.name} is {value!r}, and {kind.__name__} is expected."
                 )
         reason = cls._refuses(target, spec)
         return BadInputError(reason) if reason is not None else cls.missing(target)
+
+    @classmethod
+    @final
+    def cannot_start(cls, target: Target, program_format: str) -> BadInputError | None:
+        """Return why this target cannot be made from a program of that format, or None; asked before work starts."""
+        if cls.needs(target) is not None or program_format in cls.starts_from:
+            return None
+        msg = f"{target.name} starts from a captured PyTorch network, and this version is an {program_format} file."
+        return BadInputError(msg, next_step="Choose an onnx or openvino target, or register the PyTorch checkpoint.")
 
     @classmethod
     @final

@@ -1,7 +1,8 @@
 """What is asked of an export and what comes of it; small JSON documents, as they cross into a child process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from wherry.core.model import ModelSpec
 from wherry.core.variant import CalibrationManifest, Target, Variant
@@ -21,9 +22,15 @@ class ExportRequest:
     program: str
     """Path of the captured program."""
     program_sha256: str
+    program_format: str = "pt2"
+    """`pt2` or `onnx`."""
     calibration: str | None = None
     """Path of the calibration set; only some precisions look at it."""
     calibration_manifest: CalibrationManifest | None = None
+    architecture: str = ""
+    """Digest of the network's structure without its weights."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Training facts of the version, as plain data."""
     timeout_s: float = DEFAULT_TIMEOUT_S
     memory_bytes: int | None = None
     """Resident memory above which this target is given up, in bytes."""

@@ -73,13 +73,19 @@ def _plan(request: ExportRequest, requests: Sequence[ExportRequest], steps: dict
 
 
 def _parent_request(request: ExportRequest, needs: str, requests: Sequence[ExportRequest]) -> ExportRequest:
-    """Return what was asked for under that name for the same version, or a plain request of our own."""
+    """Return what was asked for under that name for the same version, or a plain request of our own.
+
+    An option that both know, such as an opset, has to be the same: it is passed on to what the target starts from.
+    """
+    plain = Target.parse(needs)
+    known = exporter_class(plain.format).options_of(plain.precision)
+    own = known if plain.format == request.target.format else {}
+    passed = {name: value for name, value in request.target.options.items() if name in own or name == PRUNE}
     for other in requests:
         same = (other.version_digest, other.program_sha256) == (request.version_digest, request.program_sha256)
-        if same and other.target.plain_name == needs:
+        if same and other.target.plain_name == needs and other.target.options.items() >= passed.items():
             return other
-    kept = {name: value for name, value in request.target.options.items() if name == PRUNE}
-    return replace(request, target=replace(Target.parse(needs), options=kept))
+    return replace(request, target=replace(plain, options=passed))
 
 
 class _Export:
@@ -126,7 +132,8 @@ class _Export:
 
     def _without_work(self, request: ExportRequest, parent: ExportOutcome | None) -> ExportOutcome | None:
         started, target = time.monotonic(), request.target
-        problem = exporter_class(target.format).problem(target, request.spec)
+        exporter = exporter_class(target.format)
+        problem = exporter.cannot_start(target, request.program_format) or exporter.problem(target, request.spec)
         if problem is not None:
             missing = isinstance(problem, ToolchainMissingError)
             return ExportOutcome(target=target, error=problem.message, next_step=problem.next_step, missing=missing)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from wherry.core.model import ModelSpec
-from wherry.core.report import Footprint, Measurement, Stages
+from wherry.core.report import EngineInfo, Footprint, Measurement, Stages
 from wherry.core.variant import Variant
 from wherry.proof.footprint import footprint
 from wherry.proof.stages import stages
@@ -44,6 +44,7 @@ class Runner:
 class _Series:
     runner: Runner
     engine: Engine
+    info: EngineInfo
     footprint: Footprint
     steady: bool
     times_ms: list[float]
@@ -96,7 +97,8 @@ def _open(runner: Runner, spec: ModelSpec, raw: Array) -> _Series:
     seen, engine = footprint(
         engine_class(runner.variant.engine), runner.main, spec, raw[:1], runner.variant.batch, runner.options
     )
-    return _Series(runner, engine, runner.footprint or seen, steady=False, times_ms=[])
+    info = engine.executed(prepare(raw[:1], spec))
+    return _Series(runner, engine, info, runner.footprint or seen, steady=False, times_ms=[])
 
 
 def _side_by_side(series: list[_Series], spec: ModelSpec, raw: Array, seconds: float) -> list[Measurement]:
@@ -110,10 +112,11 @@ def _side_by_side(series: list[_Series], spec: ModelSpec, raw: Array, seconds: f
 
 
 def _interleave(series: list[_Series], inputs: Tensors, seconds: float) -> None:
-    spent = 0.0
+    spent, turn = 0.0, 1
     while series and wants_more(spent / len(series), len(series[0].times_ms), seconds):
         started = time.perf_counter()
-        for one in series:
+        turn = -turn  # each second round backwards, so that who comes after whom does not matter
+        for one in series[::turn]:
             call = partial(one.engine.run, inputs)
             one.times_ms.extend(call_ms(call) for _ in range(_ROUND))
         spent += time.perf_counter() - started
@@ -142,7 +145,8 @@ def _measurement(one: _Series, batch: int, run: str, apart: Stages) -> Measureme
         memory_mb=one.footprint.growth_mb,
         peak_memory_mb=one.footprint.peak_mb,
         size_bytes=one.runner.variant.size,
-        engine=one.engine.info(),
+        engine=one.info,
+        void=one.info.fallback,
         threads=one.runner.options.threads,
         steady=timing.steady,
         noise=noise_band(times),

@@ -27,9 +27,12 @@ _ROWS = 16
 _SCALE_SAMPLE = 1_000_000  # values of a reference that its scale is taken from
 
 
-def tolerance_for(precision: str) -> Tolerance:
-    """Return what may differ at that precision; an unknown one gets the strictest."""
-    return _TOLERANCES.get(precision, _TOLERANCES["fp32"])
+def tolerance_for(precision: str, *, pruned: bool = False) -> Tolerance:
+    """Return what may differ at that precision; an unknown one gets the strictest.
+
+    A pruned network is another network: its numbers may differ as much as eight bits make them, its answers no more.
+    """
+    return _TOLERANCES["int8"] if pruned else _TOLERANCES.get(precision, _TOLERANCES["fp32"])
 
 
 class OutputTally:

@@ -16,7 +16,7 @@ import numpy as np
 from wherry.core.errors import EngineError, ProofRefusedError, WherryError
 from wherry.core.model import ModelSpec
 from wherry.core.report import EngineInfo, OutputError, Proven, Report, Rung, Tolerance, Verdict, Where
-from wherry.core.variant import Variant
+from wherry.core.variant import PRUNE, Variant
 from wherry.proof.chunks import chunk_size
 from wherry.proof.compare import OutputTally, scale_of, tolerance_for, vacuous, within
 from wherry.proof.golden import GoldenSet
@@ -61,12 +61,16 @@ def crashed(variant: Variant, golden: str, reason: str, *, where: Where) -> Repo
         samples=0,
         outputs=(),
         metrics={},
-        tolerance=tolerance_for(variant.target.precision),
+        tolerance=_tolerance(variant),
         engine=None,
         not_covered=("everything: the proof did not finish",),
         seconds=0.0,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _tolerance(variant: Variant) -> Tolerance:
+    return tolerance_for(variant.target.precision, pruned=PRUNE in variant.target.options)
 
 
 class _VerdictError(Exception):
@@ -93,7 +97,7 @@ def prove(
         A proof. Its `proven` is None unless the verdict is a pass.
     """
     started = time.perf_counter()
-    run = _Run(subject, tolerance or tolerance_for(subject.variant.target.precision), options or EngineOptions())
+    run = _Run(subject, tolerance or _tolerance(subject.variant), options or EngineOptions())
     verdict, reasons = run.verdict()
     report = Report(
         variant=subject.variant.digest,
@@ -152,6 +156,7 @@ class _Run:
             with self._opened() as engine:
                 self.engine = engine.info()
                 self._inputs_are_the_recorded_ones()
+                self._who_computes(engine)
                 qualities = _Qualities(self.task, self.subject.spec)
                 self._compare(engine, qualities)
                 self._gate(engine, qualities)
@@ -202,6 +207,12 @@ class _Run:
         self.rungs = (rung,)
         if not rung.passed:
             raise _VerdictError(Verdict.OUTPUT_MISMATCH, f"preprocessing: {rung.reason}")
+
+    def _who_computes(self, engine: Engine) -> None:
+        try:
+            self.engine = engine.executed(prepare(self.subject.golden.raw[:1], self.subject.spec))
+        except WherryError as error:
+            raise _VerdictError(Verdict.SHAPE_MISMATCH, error.message) from error
 
     def _chunks(self, engine: Engine, examples: GoldenSet) -> Iterator[tuple[slice, Tensors]]:
         """Yield the outputs for a few samples at a time, checked to be as many and as large as the references."""

@@ -15,7 +15,7 @@ from wherry.core.codec import from_json, to_builtins, to_json
 from wherry.core.digest import FileRef
 from wherry.core.errors import DocumentError
 from wherry.core.model import Version, check_name
-from wherry.core.variant import Variant
+from wherry.core.variant import METADATA_FILE, Variant
 from wherry.registry.registry import Registry
 from wherry.registry.view import Plan, alone, make
 
@@ -114,20 +114,26 @@ def export_names(variants: list[Variant], product: str) -> dict[str, FileRef]:
     """Return the files in `exports/v2/` by name.
 
     `EmberEye.onnx`, `EmberEye_int8.onnx`; where two variants would share a name the second holds its target's name. A
-    variant whose files know each other by name keeps those names, in a folder named after its target.
+    variant whose files know each other by name keeps those names, in a folder named after its target. The metadata
+    beside a main file is named after it: `EmberEye.onnx.json`.
     """
     names: dict[str, FileRef] = {}
     for variant in variants:
         main = PurePosixPath(variant.files[0].path)
-        if any(PurePosixPath(ref.path).with_suffix(main.suffix) != main for ref in variant.files):
+        known = [ref for ref in variant.files if ref.path != METADATA_FILE]
+        if any(PurePosixPath(ref.path).with_suffix(main.suffix) != main for ref in known):
             first, *others = variant.files
             names |= {f"{variant.name}/{ref.path}": ref for ref in others}
             names[f"{variant.name}/{main.with_name(product + main.suffix)}"] = first
             continue
         precision = variant.target.precision
-        short = {_ending(product, "" if precision == "fp32" else precision, ref): ref for ref in variant.files}
-        full = {_ending(product, variant.name, ref): ref for ref in variant.files}
-        names |= short if names.keys().isdisjoint(short) else full
+        short = {_ending(product, "" if precision == "fp32" else precision, ref): ref for ref in known}
+        full = {_ending(product, variant.name, ref): ref for ref in known}
+        chosen = short if names.keys().isdisjoint(short) else full
+        names |= chosen
+        for ref in variant.files:
+            if ref.path == METADATA_FILE:
+                names[f"{next(iter(chosen))}.json"] = ref
     return names
 
 

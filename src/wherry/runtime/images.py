@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,13 @@ def image_array(image: "Pillow.Image", name: str = "The picture") -> RawImage:
     if turned.has_transparency_data:
         _check_opaque(turned, name)
     return np.array(turned.convert("RGB"), dtype=np.uint8)
+
+
+def is_picture(thing: object) -> "TypeGuard[Pillow.Image]":
+    """Return whether `thing` is a Pillow image, without importing Pillow for something else."""
+    if not type(thing).__module__.startswith("PIL."):
+        return False
+    return isinstance(thing, _pillow().Image)
 
 
 def picture_files(folder: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ never casts silently: a tensor of the wrong dtype is refused.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, final
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wherry.core.device import DeviceType
 from wherry.core.errors import BadInputError, EngineError, ToolchainMissingError, WherryError
 from wherry.core.model import ModelSpec, TensorSpec
-from wherry.core.report import EngineInfo
+from wherry.core.report import EngineInfo, Execution
 from wherry.runtime.installed import installed_version
 
 Array = NDArray[np.generic]
@@ -34,6 +34,8 @@ class EngineOptions:
     device: DeviceType = "cpu"
     threads: int = 0
     """0 lets the runtime decide."""
+    reference: bool = False
+    """Compute as the file says, without the runtime's own optimisations, where the engine can (`has_reference`)."""
 
 
 class Engine(ABC):
@@ -47,6 +49,8 @@ class Engine(ABC):
     extra: ClassVar[str] = ""
     """Name of wherry's extra that brings the runtime."""
     devices: ClassVar[tuple[DeviceType, ...]] = ("cpu",)
+    has_reference: ClassVar[bool] = False
+    """Whether the runtime's optimisations can be switched off, so that they can be told from the file's own numbers."""
 
     @final
     def __init__(
@@ -134,6 +138,24 @@ class Engine(ABC):
         )
 
     @final
+    def executed(self, inputs: Mapping[str, Array]) -> EngineInfo:
+        """Return `info` with who ran which share of the operators; empty where the runtime does not say.
+
+        Costs a run under the runtime's profiler, and with some a further load of the file: for proofs and benchmarks.
+
+        Raises:
+            BadInputError: a name, dtype or shape does not fit the spec.
+        """
+        _check_inputs(self.spec, inputs)
+        rows = self.batch
+        given = dict(inputs) if rows is None else {name: _fill(array[:rows], rows) for name, array in inputs.items()}
+        try:
+            execution, fallback = self._executed(given)
+        except Exception:  # a profiler that fails says nothing; what it was asked about is not at fault
+            return self.info()
+        return replace(self.info(), execution=execution, fallback=fallback)
+
+    @final
     def close(self) -> None:
         """Free the runtime's memory; the engine cannot be used afterwards."""
         self._close()
@@ -152,6 +174,11 @@ class Engine(ABC):
             piece = {name: _fill(array[start : start + batch], batch) for name, array in inputs.items()}
             parts.append({name: np.array(out[: rows - start]) for name, out in self._infer(piece).items()})
         return {name: np.concatenate([part[name] for part in parts])[:rows] for name in parts[0]}
+
+    def _executed(self, inputs: Tensors) -> tuple[tuple[Execution, ...], str | None]:
+        """Hook: return who ran which share of the operators for these inputs, and why that is not what was asked."""
+        del inputs  # this runtime does not say
+        return (), None
 
     @classmethod
     def _unavailable(cls, device: DeviceType) -> str | None:

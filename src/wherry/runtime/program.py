@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from wherry.core.errors import EngineError, ScanRefusedError
 
@@ -40,30 +40,45 @@ def open_program(path: Path) -> "ExportedProgram":
         ScanRefusedError: the file holds more than tensors and a graph, such as pickled objects or compiled code.
         EngineError: it is no program, or this torch cannot read it.
     """
+    try:
+        with path.open("rb") as stream:
+            return read_program(stream, path.name)
+    except OSError as error:
+        msg = f"{path.name} cannot be read: {error.strerror or error}."
+        raise EngineError(msg, next_step="Give a file that `torch.export.save` wrote.") from error
+
+
+def read_program(stream: IO[bytes], name: str) -> "ExportedProgram":
+    """Return the program in the bytes of a `.pt2` file, under the same conditions as `open_program`.
+
+    Args:
+        stream: the bytes from the first to the last; it can be rewound.
+        name: what the bytes are called in an error.
+    """
     import torch
     from torch.export.pt2_archive._package import PT2ArchiveReader
 
     with _no_pickle():
         try:
-            with PT2ArchiveReader(str(path)) as reader:
+            with PT2ArchiveReader(stream) as reader:
                 names = reader.get_file_names()
         except Exception as error:
-            msg = f"{path.name} is not a program: it is no .pt2 archive."
+            msg = f"{name} is not a program: it is no .pt2 archive."
             raise EngineError(msg, next_step="Give a file that `torch.export.save` wrote.") from error
-        _check_records(path, names)
+        _check_records(name, names)
+        stream.seek(0)
         try:
-            with path.open("rb") as stream:
-                return torch.export.load(stream)
+            return torch.export.load(stream)
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-            msg = f"{path.name} cannot be opened by torch {torch.__version__}: {reason}"
+            msg = f"{name} cannot be opened by torch {torch.__version__}: {reason}"
             raise EngineError(msg, next_step="Register the version again with this torch.") from error
 
 
-def _check_records(path: Path, names: Iterable[str]) -> None:
+def _check_records(file: str, names: Iterable[str]) -> None:
     strange = sorted(name for name in names if not _HARMLESS.fullmatch(name))
     if strange:
-        msg = f"{path.name} holds {strange[0]!r}, which is neither a tensor nor a graph, so it was not opened."
+        msg = f"{file} holds {strange[0]!r}, which is neither a tensor nor a graph, so it was not opened."
         raise ScanRefusedError(msg, next_step="Capture the program again from a network of plain tensors.")
 
 

@@ -9,6 +9,7 @@ LOADERS: dict[str, str] = {
     "torch-legacy": "wherry.checkpoint.loaders.state_dict:StateDictLoader",
     "safetensors": "wherry.checkpoint.loaders.safetensors:SafetensorsLoader",
     "pt2": "wherry.checkpoint.loaders.pt2:Pt2Loader",
+    "onnx": "wherry.checkpoint.loaders.onnx:OnnxLoader",
     "torchscript": "wherry.checkpoint.loaders.torchscript:TorchScriptLoader",
 }
 """By the format that the scan found in the content."""

@@ -6,11 +6,16 @@ from wherry.export.interface import Exporter
 TARGETS: dict[str, str] = {
     "null": "wherry.export.targets.null:NullExporter",
     "pt2": "wherry.export.targets.pt2:Pt2Exporter",
+    "pytorch": "wherry.export.targets.pytorch:PytorchExporter",
+    "torchscript": "wherry.export.targets.torchscript:TorchScriptExporter",
+    "aoti": "wherry.export.targets.aoti:AotiExporter",
     "onnx": "wherry.export.targets.onnx:OnnxExporter",
     "tflite": "wherry.export.targets.tflite:TfliteExporter",
     "openvino": "wherry.export.targets.openvino:OpenVinoExporter",
     "tensorrt": "wherry.export.targets.tensorrt:TensorRtExporter",
     "hailo": "wherry.export.targets.hailo:HailoExporter",
+    "executorch": "wherry.export.targets.executorch:ExecuTorchExporter",
+    "coreml": "wherry.export.targets.coreml:CoreMlExporter",
 }
 
 

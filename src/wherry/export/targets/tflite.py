@@ -1,48 +1,139 @@
-"""TFLite through litert-torch, without TensorFlow."""
+"""TFLite: fp32 from the program through litert-torch, the other precisions from that file through ai-edge-quantizer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
+from wherry.core.errors import BadInputError
 from wherry.core.model import ModelSpec
 from wherry.core.variant import Target
-from wherry.export.interface import Exporter, Source, Written, spec_batch
+from wherry.export.fixed import CalibrationSlices, batch_overrides, fixed_batch, refuses_shapes, zeros
+from wherry.export.interface import Exporter, Source, Written
+from wherry.runtime.interface import Tensors
+from wherry.runtime.litert_names import SIGNATURE, by_position
 from wherry.runtime.program import open_program
+
+_DONE = {
+    "fp16": {"weights": "float16, widened when the file is opened", "activations": "float32"},
+    "int8": {"weights": "int8 per channel", "activations": "int8 per tensor", "calibration_method": "minmax"},
+    "int8-dynamic": {"weights": "int8 per channel", "activations": "int8, ranges found while it runs"},
+    "int8-weights": {"weights": "int8 per channel, widened when the file is opened", "activations": "float32"},
+}
 
 
 class TfliteExporter(Exporter):
-    """Shapes are fixed; a dynamic batch becomes a batch of 1, which the engine runs row by row."""
+    """Shapes are fixed; a dynamic batch becomes the option `batch`, or 1, which the engine runs row by row.
+
+    int8 has float32 inputs and outputs, with the conversion inside the file, unless `quantized_io` asks for a file
+    whose inputs and outputs are int8 themselves, as microcontrollers and NPUs want it; the engine then converts.
+    """
 
     format = "tflite"
-    precisions = ("fp32",)
+    precisions = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
+    calibrated = ("int8",)
+    options: ClassVar[Mapping[str, type]] = {"batch": int, "quantized_io": bool}
     engine = "litert"
     extra = "export-tflite"
     suffix = ".tflite"
 
     @classmethod
+    def needs(cls, target: Target) -> str | None:
+        """Return `tflite-fp32` for everything else."""
+        return None if target.precision == "fp32" else "tflite-fp32"
+
+    @classmethod
     def _tools(cls, target: Target) -> Mapping[str, tuple[str, ...]]:
-        del target
-        return {"torch": (), "litert_torch": ("litert-torch",)}
+        if target.precision == "fp32":
+            return {"torch": (), "litert_torch": ("litert-torch",)}
+        return {
+            "ai_edge_quantizer": ("ai-edge-quantizer", "ai-edge-quantizer-nightly"),
+            "ai_edge_litert": ("ai-edge-litert", "ai-edge-litert-nightly"),
+        }
 
     @classmethod
     def _refuses(cls, target: Target, spec: ModelSpec) -> str | None:
-        del target
-        for tensor in spec.inputs:
-            loose = [axis for axis in tensor.shape[1:] if isinstance(axis, str)]
-            if loose:
-                return f"The format tflite has fixed shapes, and axis {loose[0]!r} of input {tensor.name!r} is dynamic."
-        return None
+        if target.precision != "fp32" and "batch" in target.options:
+            return f"The batch of {target.name} is that of the tflite-fp32 variant it starts from."
+        if target.precision != "int8" and target.options.get("quantized_io"):
+            return f"Only tflite-int8 can have quantized inputs and outputs, and this is {target.name}."
+        return refuses_shapes(target, spec)
 
     def _write(self, source: Source, target: Target, out: Path) -> Written:
-        import litert_torch
-        import torch
-
-        batch = spec_batch(source.spec)
-        shapes = [(batch or 1, *(int(axis) for axis in tensor.shape[1:])) for tensor in source.spec.inputs]
-        kinds = [getattr(torch, tensor.dtype) for tensor in source.spec.inputs]
-        sample = tuple(torch.zeros(shape, dtype=kind) for shape, kind in zip(shapes, kinds, strict=True))
-        model = litert_torch.convert(open_program(source.program).module(), sample)
         main = out / f"model{self.suffix}"
-        model.export(str(main))
-        overrides = () if batch else ("The batch is fixed at 1, as TFLite files have fixed shapes.",)
-        effective = {"precision": target.precision, "batch": batch or 1}
-        return Written(main=main.name, batch=batch or 1, effective=effective, overrides=overrides)
+        if target.precision == "fp32":
+            batch = fixed_batch(target, source.spec)
+            _convert(source, batch, main)
+            done: dict[str, Any] = {}
+        else:
+            batch, done = _quantize(source, target, main)
+        effective = {"precision": target.precision, "batch": batch, **done}
+        # A variant of another precision has the batch that somebody asked of its parent, or that nobody asked for.
+        overrides = batch_overrides(target, source.spec, "as TFLite files have fixed shapes") if batch == 1 else ()
+        return Written(main=main.name, batch=batch, effective=effective, overrides=overrides)
+
+
+def _convert(source: Source, batch: int, main: Path) -> None:
+    import litert_torch
+
+    model = litert_torch.convert(open_program(source.program).module(), zeros(source.spec, batch))
+    model.export(str(main))
+
+
+def _quantize(source: Source, target: Target, main: Path) -> tuple[int, dict[str, Any]]:
+    """Write the parent in another precision and return its batch and what was done."""
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import quantizer
+
+    content = Path(str(source.parent)).read_bytes()
+    runner = Interpreter(model_content=content).get_signature_runner(SIGNATURE)
+    inside = by_position([tensor.name for tensor in source.spec.inputs], list(runner.get_input_details()), "inputs")
+    batch = int(runner.get_input_details()[inside[source.spec.inputs[0].name]]["shape"][0])
+    work = quantizer.Quantizer(content)
+    quantized_io = target.options.get("quantized_io", False)
+    _set_recipe(work, target.precision, quantized_io=quantized_io)
+    ranges = None
+    if source.calibration is not None and work.need_calibration:
+        slices = _Named(CalibrationSlices(source.calibration, source.spec, batch), inside)
+        ranges = work.calibrate({SIGNATURE: slices}, num_threads=1)
+    main.write_bytes(work.quantize(ranges).quantized_model)
+    _check_changed(content, main, target)
+    effective: dict[str, Any] = dict(_DONE[target.precision])
+    return batch, {**effective, "quantized_io": quantized_io} if target.precision == "int8" else effective
+
+
+def _set_recipe(work: Any, precision: str, *, quantized_io: bool) -> None:
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    every = qtyping.TFLOperationName.ALL_SUPPORTED
+    if precision == "fp16":
+        work.add_weight_only_config(".*", every, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+    elif precision == "int8-weights":
+        work.add_weight_only_config(".*", every, num_bits=8)
+    elif precision == "int8-dynamic":
+        work.add_dynamic_config(".*", every, num_bits=8)
+    else:
+        work.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
+        for edge in () if quantized_io else (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+            work.update_quantization_recipe(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+
+def _check_changed(content: bytes, main: Path, target: Target) -> None:
+    if main.read_bytes() == content:
+        msg = f"The quantizer found nothing in this network that {target.name} could change."
+        raise BadInputError(msg, next_step="Use tflite-fp32.")
+
+
+class _Named:
+    """The slices under the names that the file itself has for its inputs."""
+
+    def __init__(self, slices: CalibrationSlices, inside: dict[str, str]) -> None:
+        self._slices = slices
+        self._inside = inside
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def __iter__(self) -> Iterator[Tensors]:
+        for piece in self._slices:
+            yield {self._inside[name]: array for name, array in piece.items()}

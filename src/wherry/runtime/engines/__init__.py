@@ -6,11 +6,15 @@ from wherry.runtime.interface import Engine
 ENGINES: dict[str, str] = {
     "null": "wherry.runtime.engines.null:NullEngine",
     "torch": "wherry.runtime.engines.torch:TorchEngine",
+    "torchscript": "wherry.runtime.engines.torchscript:TorchScriptEngine",
+    "aoti": "wherry.runtime.engines.aoti:AotiEngine",
     "onnxruntime": "wherry.runtime.engines.onnxruntime:OnnxRuntimeEngine",
     "litert": "wherry.runtime.engines.litert:LiteRtEngine",
     "openvino": "wherry.runtime.engines.openvino:OpenVinoEngine",
     "tensorrt": "wherry.runtime.engines.tensorrt:TensorRtEngine",
     "hailo": "wherry.runtime.engines.hailo:HailoEngine",
+    "executorch": "wherry.runtime.engines.executorch:ExecuTorchEngine",
+    "coreml": "wherry.runtime.engines.coreml:CoreMlEngine",
 }
 
 

@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from wherry.core.errors import EngineError
+from wherry.core.report import Execution
 from wherry.runtime import telemetry
+from wherry.runtime.execution import shares
 from wherry.runtime.interface import Engine, Tensors
 
 _PROPERTIES = ("INFERENCE_PRECISION_HINT", "PERFORMANCE_HINT", "INFERENCE_NUM_THREADS", "NUM_STREAMS")
+_NO_WORK = ("Input", "Const", "Output", "Reorder")
 
 
 class OpenVinoEngine(Engine):
@@ -43,6 +46,14 @@ class OpenVinoEngine(Engine):
         found = self._request.infer(inputs)
         return {name: found[port].copy() for name, port in self._outputs.items()}  # the request owns its memory
 
+    def _executed(self, inputs: Tensors) -> tuple[tuple[Execution, ...], str | None]:
+        """Count the compiled graph's operators by the precision that they compute in."""
+        devices = ", ".join(self._compiled.get_property("EXECUTION_DEVICES"))
+        facts = [_facts(operator.get_rt_info()) for operator in self._compiled.get_runtime_model().get_ordered_ops()]
+        ran = [one["runtimePrecision"] for one in facts if one["layerType"] not in _NO_WORK]
+        other = None if devices == "CPU" else f"it ran on {devices} instead of CPU"
+        return shares(f"{devices} {precision}" for precision in ran), other
+
     def _close(self) -> None:
         self._request = None
         self._compiled = None
@@ -50,6 +61,11 @@ class OpenVinoEngine(Engine):
 
     def _effective(self) -> dict[str, object]:
         return {"threads": self.options.threads, **self._settings}
+
+
+def _facts(info: Any) -> dict[str, str]:
+    values = {key: info[key] for key in ("layerType", "runtimePrecision")}
+    return {key: str(value.astype(str) if hasattr(value, "astype") else value) for key, value in values.items()}
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,1 @@
+"""Quantization: a float ONNX file in, a smaller one out; shared by the targets that start from ONNX."""

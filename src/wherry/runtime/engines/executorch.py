@@ -1,0 +1,66 @@
+"""Runs an ExecuTorch program (`.pte`) on the CPU through ExecuTorch's Python runtime."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wherry.core.errors import EngineError
+from wherry.runtime.interface import Engine, Tensors
+
+
+class ExecuTorchEngine(Engine):
+    """Inputs and outputs are in the order of the spec. The number of threads is a setting of the whole process."""
+
+    name = "executorch"
+    module = "executorch"
+    extra = "executorch"
+
+    _program: Any
+    _method: Any
+
+    def _load(self, path: Path) -> None:
+        from executorch.runtime import Runtime, Verification
+
+        with path.open("rb") as stream:
+            # "ET12": flatbuffer's identifier. The runtime itself writes to the log and reads on.
+            if stream.read(8)[4:6] != b"ET":
+                msg = f"{path.name} is not an ExecuTorch program."
+                raise EngineError(msg)
+        self._program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
+        self._method = self._program.load_method("forward")
+        meta = self._method.metadata
+        if (meta.num_inputs(), meta.num_outputs()) != (len(self.spec.inputs), len(self.spec.outputs)):
+            msg = f"{path.name} has {meta.num_inputs()} inputs and {meta.num_outputs()} outputs, unlike the spec."
+            raise EngineError(msg)
+        if self.options.threads:
+            _set_threads(self.options.threads)
+
+    def _infer(self, inputs: Tensors) -> Tensors:
+        import torch
+
+        arrays = [np.require(inputs[tensor.name], requirements=["C", "W"]) for tensor in self.spec.inputs]
+        found = self._method.execute([torch.from_numpy(array) for array in arrays])
+        # The method owns the memory of its outputs and writes into it again.
+        return {tensor.name: part.numpy().copy() for tensor, part in zip(self.spec.outputs, found, strict=True)}
+
+    def _close(self) -> None:
+        self._method = None
+        self._program = None
+
+    def _effective(self) -> dict[str, object]:
+        return {"threads": _threads(), "backend": "XNNPACK, and portable kernels for the rest"}
+
+
+def _set_threads(count: int) -> None:
+    from executorch.extension.pybindings import portable_lib
+
+    # Frees the pool: nothing may run meanwhile, and nothing does in a process that is just opening a file.
+    reset = vars(portable_lib)["_unsafe_reset_threadpool"]
+    reset(count)
+
+
+def _threads() -> int:
+    from executorch.extension.pybindings import portable_lib
+
+    return int(vars(portable_lib)["_threadpool_get_thread_count"]())
