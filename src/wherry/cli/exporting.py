@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from wherry.cli.output import Sheet
-    from wherry.core.variant import Target
+    from wherry.core.variant import Target, Variant
+    from wherry.export.listing import TargetRow
     from wherry.export.request import ExportOutcome
 
 
@@ -44,7 +45,7 @@ def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
     from wherry.export.listing import describe_targets
 
     rows = describe_targets()
-    cells = [(r.name, r.engine, r.needs or "program", "yes" if r.installed else "no", r.reason or "") for r in rows]
+    cells = [(r.name, r.engine, r.needs or "program", _ready(r), r.reason or "") for r in rows]
     emit(
         rows,
         [table(("target", "runs on", "starts from", "ready", "what is missing"), cells)],
@@ -140,11 +141,26 @@ def _tell_kits(console: "Console", outcomes: "Sequence[ExportOutcome]", folder: 
     from wherry.registry.tree import export_folder
 
     for outcome in outcomes:
-        if outcome.variant is not None and outcome.variant.receipt.effective.get("toolchain") == "absent":
+        if outcome.variant is not None and _is_kit(outcome.variant):
             where = export_folder(folder, outcome.variant)
             console.print(
                 f"{outcome.target.name}: a kit, not a model; its README and zip are in {where}", soft_wrap=True
             )
+
+
+def _ready(row: "TargetRow") -> str:
+    return "no" if not row.installed else "kit" if row.kit else "yes"
+
+
+def _result(outcome: "ExportOutcome") -> str:
+    if outcome.variant is None:
+        return "failed"
+    kind = "kit" if _is_kit(outcome.variant) else "built"
+    return "reused" if outcome.reused else kind
+
+
+def _is_kit(variant: "Variant") -> bool:
+    return variant.receipt.effective.get("toolchain") == "absent"
 
 
 def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":
@@ -154,7 +170,7 @@ def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":
     rows = [
         (
             o.target.name,
-            "failed" if o.variant is None else "reused" if o.reused else "built",
+            _result(o),
             "" if o.variant is None else megabytes(o.variant.size),
             f"{o.seconds:.1f} s",
             "; ".join(part for part in (o.error, o.next_step) if part) if o.variant is None else "",
