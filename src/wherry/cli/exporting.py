@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from wherry.cli.output import Sheet
-    from wherry.core.variant import Target
+    from wherry.core.variant import Target, Variant
+    from wherry.export.listing import TargetRow
     from wherry.export.request import ExportOutcome
 
 
@@ -44,14 +45,11 @@ def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
     from wherry.export.listing import describe_targets
 
     rows = describe_targets()
-    alike: dict[tuple[str, str, bool, str], list[str]] = {}
+    alike: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:
         precision = f"{row.precision}*" if row.calibrated else row.precision
-        alike.setdefault((row.format, row.engine, row.installed, row.reason or ""), []).append(precision)
-    cells = [
-        (name, " ".join(precisions), engine, "yes" if installed else "no")
-        for (name, engine, installed, _), precisions in alike.items()
-    ]
+        alike.setdefault((row.format, row.engine, _ready(row), row.reason or ""), []).append(precision)
+    cells = [(name, " ".join(precisions), engine, ready) for (name, engine, ready, _), precisions in alike.items()]
     remarks = [f"{name}: {reason}" for name, _, _, reason in alike if reason]
     emit(
         rows,
@@ -160,11 +158,26 @@ def _tell_kits(console: "Console", outcomes: "Sequence[ExportOutcome]", folder: 
     from wherry.registry.tree import export_folder
 
     for outcome in outcomes:
-        if outcome.variant is not None and outcome.variant.receipt.effective.get("toolchain") == "absent":
+        if outcome.variant is not None and _is_kit(outcome.variant):
             where = export_folder(folder, outcome.variant)
             console.print(
                 f"{outcome.target.name}: a kit, not a model; its README and zip are in {where}", soft_wrap=True
             )
+
+
+def _ready(row: "TargetRow") -> str:
+    return "no" if not row.installed else "kit" if row.kit else "yes"
+
+
+def _result(outcome: "ExportOutcome") -> str:
+    if outcome.variant is None:
+        return "failed"
+    kind = "kit" if _is_kit(outcome.variant) else "built"
+    return "reused" if outcome.reused else kind
+
+
+def _is_kit(variant: "Variant") -> bool:
+    return variant.receipt.effective.get("toolchain") == "absent"
 
 
 def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":
@@ -174,7 +187,7 @@ def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":
     rows = [
         (
             o.target.name,
-            "failed" if o.variant is None else "reused" if o.reused else "built",
+            _result(o),
             "" if o.variant is None else megabytes(o.variant.size),
             f"{o.seconds:.1f} s",
             "; ".join(part for part in (o.error, o.next_step) if part) if o.variant is None else "",
