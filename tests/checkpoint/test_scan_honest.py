@@ -2,7 +2,7 @@
 
 import argparse
 import collections
-import datetime
+import datetime as dt
 import json
 import warnings
 from collections.abc import Callable
@@ -144,7 +144,7 @@ def test_facts_beside_the_weights_pass(tmp_path: Path) -> None:
     facts = {
         "args": argparse.Namespace(lr=0.1, out=Path("runs")),
         "by class": collections.defaultdict(list, {"a": [1]}),
-        "when": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+        "when": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
         "array": np.ones((3, 4)),
         "score": np.float32(0.5),
         "names": np.array(["a", {"b": 1}], dtype=object),

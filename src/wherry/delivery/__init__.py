@@ -11,6 +11,7 @@ road is `wherry.agent`.
 from wherry.delivery.building import AccuracyLimits, export
 from wherry.delivery.calibrating import CalibrationSource
 from wherry.delivery.comparing import compare
+from wherry.delivery.explaining import explain
 from wherry.delivery.loading import Running, load
 from wherry.delivery.measuring import bench, bench_page, choose, write_page
 from wherry.delivery.predicting import Prediction, Predictions, predict
@@ -33,6 +34,7 @@ __all__ = [
     "choose",
     "compare",
     "destination",
+    "explain",
     "export",
     "load",
     "predict",
