@@ -10,6 +10,7 @@ road is `wherry.agent`.
 
 from wherry.delivery.building import AccuracyLimits, export
 from wherry.delivery.calibrating import CalibrationSource
+from wherry.delivery.linting import lint
 from wherry.delivery.loading import Running, load
 from wherry.delivery.measuring import bench, bench_page, choose, write_page
 from wherry.delivery.predicting import Prediction, Predictions, predict
@@ -32,6 +33,7 @@ __all__ = [
     "choose",
     "destination",
     "export",
+    "lint",
     "load",
     "predict",
     "promote",
