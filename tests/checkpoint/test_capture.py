@@ -87,13 +87,15 @@ def test_the_architecture_is_that_of_the_graph_and_not_of_the_weights(tmp_path: 
 
 def test_several_inputs_and_outputs_by_name(tmp_path: Path) -> None:
     takes = (tensor("board", "batch", 6), tensor("turn", "batch", dtype="int64"))
-    gives = (tensor("policy", "batch", 6), tensor("value", "batch", 1))
+    gives = (tensor("value", "batch", 1), tensor("policy", "batch", 6))
 
     program = capture(TwoHeads(), ModelSpec(task="policy_value", inputs=takes, outputs=gives), tmp_path / "p.pt2")
 
     assert program.max_abs == 0.0
     with pytest.raises(SpecMismatchError, match="promises the outputs"):
         capture(TwoHeads(), ModelSpec(task="x", inputs=takes, outputs=gives[:1]), tmp_path / "p.pt2")
+    with pytest.raises(SpecMismatchError, match="in the order"):  # formats without names take outputs by their place
+        capture(TwoHeads(), ModelSpec(task="x", inputs=takes, outputs=gives[::-1]), tmp_path / "p.pt2")
 
 
 def test_spatial_axes_can_be_dynamic_and_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:

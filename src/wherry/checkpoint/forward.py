@@ -73,7 +73,7 @@ def run_eager(module: "nn.Module", spec: ModelSpec, inputs: Mapping[str, "torch.
 
 
 def named_outputs(value: Any, spec: ModelSpec, inputs: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
-    """Return what a network gave by the names of the spec: a tensor, a tuple in the spec's order, or a dict by name.
+    """Return what a network gave by the names of the spec: a tensor, a tuple, or a dict, in the spec's order.
 
     Raises:
         SpecMismatchError: number, names, types, ranks or lengths differ from the spec.
@@ -88,6 +88,9 @@ def named_outputs(value: Any, spec: ModelSpec, inputs: Mapping[str, "torch.Tenso
         if set(given) != set(names):
             msg = f"The spec promises the outputs {names}, and the network gives {list(given)}."
             raise SpecMismatchError(msg)
+        if list(given) != names:  # formats without names take outputs by their place
+            msg = f"The network gives its outputs in the order {list(given)}, and the spec in the order {names}."
+            raise SpecMismatchError(msg, next_step="Write the spec's outputs in the network's order.")
     else:
         items = list(value) if isinstance(value, list | tuple) else []
         if len(items) != len(names):
