@@ -8,6 +8,7 @@ torch give the same bytes.
 import io
 import platform
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,9 @@ def _export(module: "nn.Module", spec: ModelSpec, inputs: Mapping[str, "torch.Te
 
     try:
         axes = by_parameter(module, tuple(dynamic_axes(spec).values()))
-        program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=axes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of attributes that a network keeps for itself: the program is compared
+            program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=axes)
     except WherryError:
         raise
     except Exception as error:

@@ -9,17 +9,27 @@ import typer
 from wherry.cli.options import (
     DEFAULT_REGISTRY,
     AsJson,
+    JobPlace,
+    Memory,
+    On,
+    Parallel,
     Quiet,
+    RayAddress,
     Ref,
     RegistryPath,
     TargetNames,
+    Timeout,
     TreeProduct,
+    jobs_of,
     refresh_tree,
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from wherry.cli.output import Sheet
-    from wherry.core.variant import Target
+    from wherry.core.variant import Target, Variant
+    from wherry.export.listing import TargetRow
     from wherry.export.request import ExportOutcome
 
 
@@ -27,6 +37,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     app.command("targets")(targets)
     app.command("export")(export)
+    app.command("lint")(lint)
 
 
 def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
@@ -35,10 +46,19 @@ def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
     from wherry.export.listing import describe_targets
 
     rows = describe_targets()
-    cells = [(r.name, r.engine, r.needs or "program", "yes" if r.installed else "no", r.reason or "") for r in rows]
+    alike: dict[tuple[str, str, str, str], list[str]] = {}
+    for row in rows:
+        precision = f"{row.precision}*" if row.calibrated else row.precision
+        alike.setdefault((row.format, row.engine, _ready(row), row.reason or ""), []).append(precision)
+    cells = [(name, " ".join(precisions), engine, ready) for (name, engine, ready, _), precisions in alike.items()]
+    remarks = [f"{name}: {reason}" for name, _, _, reason in alike if reason]
     emit(
         rows,
-        [table(("target", "runs on", "starts from", "ready", "what is missing"), cells)],
+        [
+            table(("format", "precisions", "runs on", "here"), cells),
+            "A target is a format and a precision, as in onnx-int8. * needs a calibration set.",
+            *remarks,
+        ],
         as_json=as_json,
         quiet=quiet,
     )
@@ -50,7 +70,7 @@ def export(
     everything: Annotated[bool, typer.Option("--all", help="Every target that is ready here.")] = False,
     product: TreeProduct = "",
     option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the format.")
+        list[str] | None, typer.Option("--option", "-o", metavar="[FORMAT.]KEY=VALUE", help="An option of the format.")
     ] = None,
     opset: Annotated[
         int | None, typer.Option(help="Opset of ONNX files, 11 to 25; short for --option opset=N.")
@@ -68,6 +88,18 @@ def export(
     prune: Annotated[
         str | None, typer.Option(help="Take weights out first: unstructured:0.5 or structured:0.2.")
     ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Points of the task's metric that int8 may lose; 1 where there are labels."),
+    ] = None,
+    time_budget: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="For finding the layers that int8 has to leave in float.")
+    ] = 600.0,
+    on: On = JobPlace.HERE,
+    ray_address: RayAddress = None,
+    timeout: Timeout = None,
+    memory: Memory = None,
+    parallel: Parallel = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -93,9 +125,12 @@ def export(
             wanted,
             calibration=source,
             pruning=prune,
+            limits=delivery.AccuracyLimits(max_drop=max_drop, time_budget_s=time_budget),
+            jobs=jobs_of(on, ray_address, timeout, memory, parallel),
             on_event=lambda name, state: console.print(f"{name}: {state}", highlight=False),
         )
-        refresh_tree(opened, ref, product)
+        folder = refresh_tree(opened, ref, product)
+        _tell_kits(console, outcomes, folder)
     emit(outcomes, [export_table(outcomes)], as_json=as_json, quiet=quiet)
     failed = [outcome for outcome in outcomes if outcome.variant is None]
     if failed:
@@ -103,6 +138,35 @@ def export(
         kind = ToolchainMissingError if all(outcome.missing for outcome in failed) else RefusedError
         msg = f"{len(failed)} of {len(outcomes)} targets could not be built: {names}. {failed[0].error}"
         end_with(kind(msg, next_step=failed[0].next_step))
+
+
+def lint(
+    ref: Ref,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Examples: a folder of pictures, or an .npz with `raw` and `labels`.")
+    ] = None,
+    registry: RegistryPath = DEFAULT_REGISTRY,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what eight bits will probably damage in a version, before an int8 variant is built."""
+    from wherry import delivery
+    from wherry.cli.output import emit, table
+    from wherry.registry import Registry
+
+    source = None if calibration is None else delivery.CalibrationSource(path=calibration)
+    with Registry.open(registry, create=False) as opened:
+        findings = delivery.lint(opened, ref, calibration=source)
+    rows = [
+        (f.kind, ", ".join(f.modules[:3]) + (" …" if len(f.modules) > 3 else ""), f.why, f.advice) for f in findings
+    ]
+    sheet = table(("sign", "modules", "why", "what to do"), rows)
+    emit(
+        findings,
+        [sheet] if rows else ["Nothing that eight bits would be known to damage."],
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: bool) -> "list[Target]":
@@ -119,6 +183,48 @@ def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: 
     return [Target.parse(name) for name in names]
 
 
+def _tell_kits(console: "Console", outcomes: "Sequence[ExportOutcome]", folder: Path) -> None:
+    """Say where the kits for vendors' toolchains lie, as nobody can run them here."""
+    from wherry.registry.tree import export_folder
+
+    for outcome in outcomes:
+        if outcome.variant is not None and _is_kit(outcome.variant):
+            where = export_folder(folder, outcome.variant)
+            console.print(
+                f"{outcome.target.name}: a kit, not a model; its README and zip are in {where}", soft_wrap=True
+            )
+
+
+def _ready(row: "TargetRow") -> str:
+    return "no" if not row.installed else "kit" if row.kit else "yes"
+
+
+def _result(outcome: "ExportOutcome") -> str:
+    if outcome.variant is None:
+        return "failed"
+    kind = "kit" if _is_kit(outcome.variant) else "built"
+    return "reused" if outcome.reused else kind
+
+
+def _is_kit(variant: "Variant") -> bool:
+    return variant.receipt.effective.get("toolchain") == "absent"
+
+
+def _why(outcome: "ExportOutcome") -> str:
+    if outcome.variant is None:
+        return "; ".join(part for part in (outcome.error, outcome.next_step) if part)
+    effective = outcome.variant.receipt.effective
+    said = []
+    if control := effective.get("accuracy_control"):
+        said.append(
+            f"{control['metric']} {control['reference']:.4f} -> {control['after']:.4f}"
+            f", layers in float: {len(control['layers_left_in_float'])}"
+        )
+    if warnings := effective.get("warnings"):
+        said.append(f"warnings: {len(warnings)}, see `wherry lint`")
+    return "; ".join(said)
+
+
 def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":
     """Return what was built, for people."""
     from wherry.cli.output import megabytes, table
@@ -126,11 +232,11 @@ def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":
     rows = [
         (
             o.target.name,
-            "failed" if o.variant is None else "reused" if o.reused else "built",
+            _result(o),
             "" if o.variant is None else megabytes(o.variant.size),
             f"{o.seconds:.1f} s",
-            "; ".join(part for part in (o.error, o.next_step) if part) if o.variant is None else "",
+            _why(o),
         )
         for o in outcomes
     ]
-    return table(("target", "result", "size", "time", "why"), rows)
+    return table(("target", "result", "size", "time", "remarks"), rows)

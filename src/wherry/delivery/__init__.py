@@ -8,9 +8,11 @@ made in the registry, so that any later step can be run in another process on an
 road is `wherry.agent`.
 """
 
-from wherry.delivery.building import export
+from wherry.delivery.building import AccuracyLimits, export
 from wherry.delivery.calibrating import CalibrationSource
 from wherry.delivery.comparing import compare
+from wherry.delivery.explaining import explain
+from wherry.delivery.linting import lint
 from wherry.delivery.loading import Running, load
 from wherry.delivery.measuring import bench, bench_page, choose, write_page
 from wherry.delivery.predicting import Prediction, Predictions, predict
@@ -20,6 +22,7 @@ from wherry.delivery.versions import NOTES, Submission, promote, register
 
 __all__ = [
     "NOTES",
+    "AccuracyLimits",
     "CalibrationSource",
     "Prediction",
     "Predictions",
@@ -32,7 +35,9 @@ __all__ = [
     "choose",
     "compare",
     "destination",
+    "explain",
     "export",
+    "lint",
     "load",
     "predict",
     "promote",

@@ -31,7 +31,9 @@ def cache_key(request: ExportRequest, tools: dict[str, str], parent_sha256: str 
     manifest = request.calibration_manifest
     version = [request.model, request.version, request.version_digest]
     calibration = manifest.sha256 if manifest else None
-    source = [request.program_sha256, parent_sha256, calibration]
+    goal = request.accuracy
+    wanted = [] if goal is None else [[goal.sha256, goal.max_drop, goal.time_budget_s]]
+    source = [request.program_sha256, parent_sha256, calibration, *wanted]
     return document_digest([EXPORT_SCHEMA, version, request.spec, request.target, source, tools])
 
 

@@ -16,7 +16,11 @@ from typing import Any, ClassVar, Literal, final
 from wherry.core.errors import BadInputError, ExportError, StorageError, ToolchainMissingError, WherryError
 from wherry.core.model import ModelSpec
 from wherry.core.variant import PRUNE, Target
+from wherry.export.accuracy import AccuracyGoal
 from wherry.runtime.installed import installed_version
+
+# The disk is full, the user's share of it is, or a file may not grow further.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,8 @@ class Source:
     """Main file of the variant that `needs` names."""
     calibration: Path | None = None
     """Calibration set, as `calibration_from_arrays` wrote it."""
+    accuracy: AccuracyGoal | None = None
+    """How much an eight-bit variant may lose; None leaves that to the proof."""
     program_format: str = "pt2"
     """`pt2` or `onnx`."""
     architecture: str = ""
@@ -61,6 +67,8 @@ class Exporter(ABC):
     precisions: ClassVar[tuple[str, ...]]
     calibrated: ClassVar[tuple[str, ...]] = ()
     """Precisions that need a calibration set."""
+    controlled: ClassVar[tuple[str, ...]] = ()
+    """Precisions that return layers to float until an accuracy goal is met."""
     options: ClassVar[Mapping[str, type]] = {}
     """Options that are known, with the type of their values; those of a precision are what `options_of` says."""
     engine: ClassVar[str]
@@ -194,7 +202,7 @@ class Exporter(ABC):
         except WherryError:
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
                 msg = f"{target.name} could not be made: the disk is full."
                 raise StorageError(msg) from error
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -102,8 +102,11 @@ def operators_of(model: "onnx.ModelProto") -> list["onnx.NodeProto"]:
     return [node for node in model.graph.node if node.op_type not in _FREE]
 
 
-def eight_bit_share(model: "onnx.ModelProto") -> Share:
-    """Return which share of the operators gets all of its data from eight-bit tensors."""
+def eight_bit_share(path: Path) -> Share:
+    """Return which share of a file's operators gets all of its data from eight-bit tensors."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
     dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}

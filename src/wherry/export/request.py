@@ -6,6 +6,7 @@ from typing import Any
 
 from wherry.core.model import ModelSpec
 from wherry.core.variant import CalibrationManifest, Target, Variant
+from wherry.export.accuracy import AccuracyGoal
 
 DEFAULT_TIMEOUT_S = 900.0
 
@@ -27,6 +28,8 @@ class ExportRequest:
     calibration: str | None = None
     """Path of the calibration set; only some precisions look at it."""
     calibration_manifest: CalibrationManifest | None = None
+    accuracy: AccuracyGoal | None = None
+    """How much an eight-bit variant may lose; only some precisions look at it."""
     architecture: str = ""
     """Digest of the network's structure without its weights."""
     facts: dict[str, Any] = field(default_factory=dict)

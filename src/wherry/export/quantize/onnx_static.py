@@ -47,18 +47,21 @@ class StaticQuantizer:
             scratch: a folder for what lies between.
         """
         telemetry.silence()
+        import onnx
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
         self.options = options
         self.prepared = scratch / "prepared.onnx"
         self._ranges = scratch / "ranges.json"
-        # Constants and batch normalisation were folded when the parent was written; once more would cost the names.
-        quant_pre_process(str(parent), str(self.prepared), skip_optimization=True)
+        # What we wrote is folded, and once more would cost the names; a file that was registered may not be.
+        nodes = onnx.load(str(parent), load_external_data=False).graph.node
+        folded = not any(node.op_type == "BatchNormalization" for node in nodes)
+        quant_pre_process(str(parent), str(self.prepared), skip_optimization=folded)
         self._types = _operator_types()
         self._calibrate(batches, scratch / "augmented.onnx")
 
-    def build(self, main: Path, excluded: Sequence[str] = ()) -> Path:
-        """Write the int8 file with these operators in float, and return its path."""
+    def build(self, main: Path, excluded: Sequence[str] = ()) -> None:
+        """Write the int8 file with these operators in float."""
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
         quantize_static(
@@ -80,7 +83,6 @@ class StaticQuantizer:
                 "ActivationSymmetric": self.options.symmetric,
             },
         )
-        return main
 
     def effective(self) -> dict[str, Any]:
         """Return the options in effect, for the receipt."""

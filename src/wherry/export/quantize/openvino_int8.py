@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wherry.core.variant import Target
+from wherry.export.onnxfile import Share
 from wherry.runtime import telemetry
 from wherry.runtime.interface import Tensors
 
@@ -87,11 +88,18 @@ def read(parent: Path) -> Any:
     return openvino.Core().read_model(str(parent))
 
 
-def eight_bit_operators(model: Any) -> tuple[int, int]:
-    """Return how many convolutions and matrix products read eight-bit data, and how many there are."""
-    products = [op for op in model.get_ops() if op.get_type_name() in _PRODUCTS]
-    eight = [op for op in products if op.input_value(0).get_node().get_type_name() == "FakeQuantize"]
-    return len(eight), len(products)
+def eight_bit_share(path: Path) -> Share:
+    """Return which share of a model's convolutions and matrix products has eight-bit weights."""
+    products = [op for op in read(path).get_ops() if op.get_type_name() in _PRODUCTS]
+    eight = [op for op in products if _stored(op.input_value(1).get_node()) in ("i8", "u8")]
+    return Share(operators=len(products), eight_bit=len(eight))
+
+
+def _stored(node: Any) -> str:
+    """Return the type in which a weight is stored, behind what turns it back into float."""
+    while node.get_type_name() != "Constant" and node.get_input_size():
+        node = node.input_value(0).get_node()
+    return str(node.get_element_type().to_string()) if node.get_type_name() == "Constant" else ""
 
 
 _PRODUCTS = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"})

@@ -11,8 +11,9 @@ from wherry.export.calibration_batches import prepared_batches
 from wherry.export.interface import Exporter, Source, Written, spec_batch
 from wherry.export.metadata import write_metadata
 from wherry.export.onnx_adoption import adopt_onnx
-from wherry.export.onnxfile import finish, named_nodes
+from wherry.export.onnxfile import eight_bit_share, finish, named_nodes
 from wherry.export.onnxwriting import FIRST_CAPTURED, OPSETS, write_onnx
+from wherry.export.quantize.controlled import Recipe, build_eight
 from wherry.export.quantize.onnx_half import to_half
 from wherry.export.quantize.onnx_static import METHODS, StaticOptions, StaticQuantizer
 from wherry.export.quantize.onnx_weights import quantize_dynamic, quantize_weights
@@ -39,6 +40,7 @@ class OnnxExporter(Exporter):
     format = "onnx"
     precisions = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
     calibrated = ("int8",)
+    controlled = ("int8",)
     options: ClassVar[Mapping[str, type]] = {"opset": int} | {k: v for o in _OPTIONS.values() for k, v in o.items()}
     engine = "onnxruntime"
     extra = "export-onnx"
@@ -107,9 +109,16 @@ def _derive(source: Source, parent: Path, target: Target, main: Path) -> Made:
 
 
 def _quantize(source: Source, parent: Path, target: Target, main: Path) -> Made:
-    with tempfile.TemporaryDirectory(prefix="wherry-quantize-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="wherry-quantize-") as folder:
+        scratch = Path(folder)
         batches = prepared_batches(source.calibration, source.spec)
-        quantizer = StaticQuantizer(parent, batches, StaticOptions.of(target), Path(scratch))
-        excluded = named_nodes(parent, target.options.get("exclude", []))
-        quantizer.build(main, excluded)
-    return {**quantizer.effective(), "left_in_float": excluded}, ()
+        quantizer = StaticQuantizer(parent, batches, StaticOptions.of(target), scratch)
+        recipe = Recipe(
+            engine=OnnxExporter.engine,
+            suffix=OnnxExporter.suffix,
+            build=quantizer.build,
+            share=eight_bit_share,
+            excluded=tuple(named_nodes(parent, target.options.get("exclude", []))),
+        )
+        made = build_eight(source, target, recipe, main.parent, scratch)
+    return {**quantizer.effective(), **made}, ()
