@@ -100,14 +100,18 @@ MODULES = {
 
 @pytest.mark.parametrize("make", MODULES.values(), ids=MODULES.keys())
 def test_whole_modules_need_modules(make: Callable[[], object], tmp_path: Path) -> None:
-    value = make()
-    for options in ({}, {"_use_new_zipfile_serialization": False}):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            report = saved(value, tmp_path, **options)
-        assert report.clean, report.findings
-        assert report.needs == "modules"
-        assert scan(tmp_path / "x.pt").forbidden
+    report = saved(make(), tmp_path)
+    assert report.clean, report.findings
+    assert report.needs == "modules"
+    assert scan(tmp_path / "x.pt").forbidden
+
+
+@pytest.mark.parametrize("make", [normed, timm("efficientnet_b0")], ids=["normed", "efficientnet"])
+def test_the_legacy_format_holds_whole_modules_too(make: Callable[[], object], tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch cannot find the source of what was made here
+        report = saved(make(), tmp_path, _use_new_zipfile_serialization=False)
+    assert (report.format, report.findings, report.needs) == ("torch-legacy", (), "modules")
 
 
 def test_a_module_with_a_hook_of_its_own_is_refused(tmp_path: Path) -> None:

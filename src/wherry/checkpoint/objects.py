@@ -246,7 +246,7 @@ def _reconstructor(_name: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def _literal(_name: str, arguments: tuple[Any, ...]) -> Any:
-    fits = all(isinstance(item, _PLAIN) or _is_flat(item) for item in arguments)
+    fits = all(isinstance(item, (*_PLAIN, Value)) or _is_flat(item) for item in arguments)
     return Value() if fits else None
 
 
