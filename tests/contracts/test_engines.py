@@ -19,6 +19,7 @@ from wherry.runtime.interface import Engine, EngineOptions
 from wherry.runtime.litert_names import by_position
 from wherry.runtime.preprocess import prepare
 
+pytestmark = pytest.mark.timeout(1800)  # the first test waits until every target is built
 FORMATS = {exporter_class(target.format).engine: target.name for target in reversed(ALL)}
 HERE = [name for name in ENGINES if name not in VENDOR]
 NEEDS_A_MAC = pytest.mark.skipif(sys.platform != "darwin", reason="needs macOS")

@@ -21,7 +21,8 @@ from wherry.jobs.child import run_in_child
 from wherry.runtime.engines import engine_class
 from wherry.runtime.preprocess import prepare
 
-pytestmark = pytest.mark.slow
+# The first test waits until every target is built, which takes long on a machine that has other work.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 NAMES = [target.name for target in ALL]
 LEAST = {"fp16": 0.99999, "int8": 0.95, "int8-dynamic": 0.95, "int8-weights": 0.999}
 

@@ -1,5 +1,6 @@
 """Runs an ExecuTorch program (`.pte`) on the CPU through ExecuTorch's Python runtime."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ from wherry.runtime.interface import Engine, Tensors
 
 
 class ExecuTorchEngine(Engine):
-    """Inputs and outputs are in the order of the spec. The number of threads is a setting of the whole process."""
+    """Inputs and outputs are in the order of the spec.
+
+    The number of threads belongs to the whole process and is set by the first program that is opened in it: setting it
+    again frees threads that opened programs still hold, and the next inference would end the process.
+    """
 
     name = "executorch"
     module = "executorch"
@@ -27,14 +32,13 @@ class ExecuTorchEngine(Engine):
             if stream.read(8)[4:6] != b"ET":
                 msg = f"{path.name} is not an ExecuTorch program."
                 raise EngineError(msg)
+        _set_threads_once(self.options.threads)
         self._program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
         self._method = self._program.load_method("forward")
         meta = self._method.metadata
         if (meta.num_inputs(), meta.num_outputs()) != (len(self.spec.inputs), len(self.spec.outputs)):
             msg = f"{path.name} has {meta.num_inputs()} inputs and {meta.num_outputs()} outputs, unlike the spec."
             raise EngineError(msg)
-        if self.options.threads:
-            _set_threads(self.options.threads)
 
     def _infer(self, inputs: Tensors) -> Tensors:
         import torch
@@ -49,15 +53,26 @@ class ExecuTorchEngine(Engine):
         self._program = None
 
     def _effective(self) -> dict[str, object]:
-        return {"threads": _threads(), "backend": "XNNPACK, and portable kernels for the rest"}
+        return {
+            "threads": self.options.threads,
+            "threads_of_process": _threads(),
+            "backend": "XNNPACK, and portable kernels for the rest",
+        }
 
 
-def _set_threads(count: int) -> None:
+@functools.cache
+def _first() -> list[int]:
+    """Return the one list of this process that holds what its first program asked for."""
+    return []
+
+
+def _set_threads_once(count: int) -> None:
     from executorch.extension.pybindings import portable_lib
 
-    # Frees the pool: nothing may run meanwhile, and nothing does in a process that is just opening a file.
-    reset = vars(portable_lib)["_unsafe_reset_threadpool"]
-    reset(count)
+    if not _first() and count:
+        reset = vars(portable_lib)["_unsafe_reset_threadpool"]
+        reset(count)
+    _first().append(count)
 
 
 def _threads() -> int:
