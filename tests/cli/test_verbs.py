@@ -92,6 +92,18 @@ def test_an_export_that_fails(home, ask, monkeypatch):
     assert failed["missing"]
 
 
+def test_an_option_that_no_target_knows_is_a_usage_error(home, capsys):
+    assert cli.run(["export", "m@v1", "-t", "null-fp32", "--opset", "11"]) == 2
+    assert "None of null-fp32 has an option 'opset'" in capsys.readouterr().err
+    assert cli.run(["export", "m@v1", "-t", "onnx-fp32", "--option", "opset"]) == 2
+    assert "KEY=VALUE" in capsys.readouterr().err
+
+
+def test_a_network_that_cannot_be_written_as_onnx_cannot_be_looked_at(home, capsys):
+    assert cli.run(["lint", "m@v1"]) == 4
+    assert "cannot be looked at" in capsys.readouterr().err
+
+
 def test_export_all_takes_what_is_ready(home):
     from wherry.cli.exporting import _wanted
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.null_road import fill
 from wherry import delivery
 from wherry.cli import main as cli
 from wherry.core.comparison import Difference
@@ -13,10 +14,19 @@ from wherry.core.errors import NotFoundError
 from wherry.core.model import Preprocessing
 from wherry.core.variant import Target
 from wherry.delivery.differences import differing, of_specs, of_versions, program_operators
+from wherry.registry import Registry
 
 
-@pytest.fixture
-def exported(registry):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Made once: nothing here changes it."""
+    folder = tmp_path_factory.mktemp("exported")
+    with Registry.open(folder / "registry") as registry:
+        fill(registry, folder)
+        yield prepare_all(registry)
+
+
+def prepare_all(registry):
     for ref in ("m@v1", "m@v2"):
         delivery.export(registry, ref, [Target(format="null")])
     delivery.prove(registry, "m@v1")

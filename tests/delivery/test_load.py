@@ -6,18 +6,27 @@ import numpy as np
 import pytest
 
 import wherry
+from tests.null_road import fill
 from wherry import delivery
 from wherry.cli import main as cli
 from wherry.core.codec import to_json
 from wherry.core.errors import BadInputError, NotFoundError, ProofRefusedError
 from wherry.core.variant import Target
-from wherry.registry import tree
+from wherry.registry import Registry, tree
 
 ROW = np.array([1, 2, 3, 6], np.float32)
 
 
-@pytest.fixture
-def proven(registry):
+@pytest.fixture(scope="module")
+def proven(tmp_path_factory):
+    """Made once: nothing here changes it."""
+    folder = tmp_path_factory.mktemp("proven")
+    with Registry.open(folder / "registry") as registry:
+        fill(registry, folder)
+        yield prepare_all(registry)
+
+
+def prepare_all(registry):
     for ref in ("m@v1", "m@v2"):
         delivery.export(registry, ref, [Target(format="null")])
         delivery.prove(registry, ref)
@@ -55,7 +64,9 @@ def test_files_of_the_tree(proven, tmp_path):
     models = proven.root / "models" / "m"
     with wherry.load(models / "exports" / "v1" / "Ember.null") as model:
         assert (model.name, answer(model)) == ("m@v1 null-fp32", pytest.approx(3.0))
-    cached = next((proven.root / "cache").rglob("*.null"))  # not in the tree: found by its content alone
+    content = proven.read(proven.variant("m", 1, "null-fp32").files[0].sha256)
+    caches = (proven.root / "cache").rglob("*.null")
+    cached = next(path for path in caches if path.read_bytes() == content)  # not in the tree: known by its content
     with wherry.load(cached) as model:
         assert answer(model) == pytest.approx(3.0)
     with pytest.raises(BadInputError, match="what m@v1 was made of"):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -12,8 +13,9 @@ from tests.checkpoint import nets
 from wherry import delivery
 from wherry.checkpoint.describe import Description
 from wherry.cli import main as cli
-from wherry.core.errors import ScanRefusedError, SpecMismatchError
+from wherry.core.errors import BadInputError, ScanRefusedError, SpecMismatchError
 from wherry.core.model import Lineage
+from wherry.core.variant import Target
 from wherry.delivery.versions import CAPTURED
 from wherry.proof.golden import GoldenSet
 from wherry.proof.record import Examples
@@ -145,3 +147,40 @@ def test_images_get_the_preprocessing_that_was_named(registry, tmp_path):
     assert preprocessing.mean == (0.485, 0.456, 0.406)
     with pytest.raises(SpecMismatchError, match="refuses an input of"):
         delivery.register(registry, replace(trusted, spec=replace(trusted.spec, input_size=(5, 5))), who="a", why="b")
+
+
+def test_an_onnx_file_is_versioned_exported_and_refused_where_it_cannot_start(registry, tmp_path):
+    weights = [np.random.default_rng(1).normal(size=shape).astype(np.float32) for shape in ((6, 3), (3,))]
+    names = ("w", "b")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gemm", ["x", *names], ["y"])],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 6])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 3])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in zip(names, weights, strict=True)],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "x.onnx")
+    submission = delivery.Submission(
+        model="adopted",
+        checkpoint=tmp_path / "x.onnx",
+        spec=Description(task="classification", input_shape=(6,)),
+        golden=Examples(raw=RAW, labels=np.arange(8) % 3),
+        lineage=Lineage(timestamp="t", training_images=8, new_images=8),
+    )
+
+    version, new = delivery.register(registry, submission, who="a", why="b")
+
+    assert (new, version.program.path, version.program_format) == (True, "program.onnx", "onnx")
+    assert version.program.sha256 == version.checkpoint[0].sha256
+    golden = GoldenSet.from_bytes(registry.read(version.golden.sha256))
+    assert np.allclose(golden.references["y"], RAW @ weights[0] + weights[1], atol=1e-5)
+    wanted = [Target.parse("onnx-fp32"), Target.parse("pt2-fp32")]
+    made, refused = delivery.export(registry, version.name, wanted)
+    assert made.variant is not None
+    assert refused.error is not None
+    assert "this version is an onnx file" in refused.error
+    with pytest.raises(BadInputError, match="pruned"):
+        delivery.export(registry, version.name, wanted[:1], pruning="unstructured:0.5")
+    with pytest.raises(BadInputError, match="captured already"):
+        delivery.register(registry, replace(submission, submodule="a"), who="a", why="b")

@@ -1,5 +1,6 @@
 """Accuracy control on a trained network with a planted layer whose ranges eight bits cannot hold."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from wherry.export.calibration import calibration_from_arrays
 from wherry.export.child import file_ref
 from wherry.export.damage import rank_layers
 from wherry.export.interface import Source
+from wherry.export.lint import LintJob, lint_file
 from wherry.export.onnxwriting import write_onnx
 from wherry.export.quantize import controlled
 from wherry.export.targets import exporter_class
@@ -107,6 +109,7 @@ def test_the_planted_layer_is_found_and_returned_to_float(source: Source, format
     assert 0 < report["price"]["eight_bit_share"] < report["price"]["eight_bit_share_all_int8"]
     assert report["trials"][0] == {"left_in_float": 0, "metric": report["before"]}
     assert (tmp_path / "deployment_metadata.json").is_file()
+    assert any("Mixed ranges" in warning for warning in written.effective["warnings"])
 
 
 def test_the_planted_layer_is_the_most_damaged(source: Source, tmp_path: Path):
@@ -119,6 +122,13 @@ def test_the_planted_layer_is_the_most_damaged(source: Source, tmp_path: Path):
     assert {"features.0", "head"}.isdisjoint(noisy)
 
 
+def test_the_linter_sees_it_coming(source: Source):
+    job = LintJob(path=str(source.parent), spec=SPEC, calibration=str(source.calibration))
+    (mixed,) = [finding for finding in lint_file(job) if finding.kind == "Mixed ranges in one tensor"]
+    assert "under one scale" in mixed.why
+    assert lint_file(replace(job, calibration=None)) == []
+
+
 def test_a_goal_that_cannot_be_met_is_refused_with_the_numbers(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -129,8 +139,6 @@ def test_a_goal_that_cannot_be_met_is_refused_with_the_numbers(
 
 
 def test_without_labels_the_best_is_taken_and_said(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from dataclasses import replace
-
     assert source.accuracy is not None
     labelled = GoldenSet.from_bytes(Path(source.accuracy.evaluation).read_bytes())
     bare = tmp_path / "bare.npz"

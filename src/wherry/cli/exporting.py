@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from wherry.cli.output import Sheet
-    from wherry.core.variant import Target
+    from wherry.core.variant import Target, Variant
+    from wherry.export.listing import TargetRow
     from wherry.export.request import ExportOutcome
 
 
@@ -36,6 +37,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     app.command("targets")(targets)
     app.command("export")(export)
+    app.command("lint")(lint)
 
 
 def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
@@ -44,14 +46,11 @@ def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
     from wherry.export.listing import describe_targets
 
     rows = describe_targets()
-    alike: dict[tuple[str, str, bool, str], list[str]] = {}
+    alike: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:
         precision = f"{row.precision}*" if row.calibrated else row.precision
-        alike.setdefault((row.format, row.engine, row.installed, row.reason or ""), []).append(precision)
-    cells = [
-        (name, " ".join(precisions), engine, "yes" if installed else "no")
-        for (name, engine, installed, _), precisions in alike.items()
-    ]
+        alike.setdefault((row.format, row.engine, _ready(row), row.reason or ""), []).append(precision)
+    cells = [(name, " ".join(precisions), engine, ready) for (name, engine, ready, _), precisions in alike.items()]
     remarks = [f"{name}: {reason}" for name, _, _, reason in alike if reason]
     emit(
         rows,
@@ -141,6 +140,35 @@ def export(
         end_with(kind(msg, next_step=failed[0].next_step))
 
 
+def lint(
+    ref: Ref,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Examples: a folder of pictures, or an .npz with `raw` and `labels`.")
+    ] = None,
+    registry: RegistryPath = DEFAULT_REGISTRY,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what eight bits will probably damage in a version, before an int8 variant is built."""
+    from wherry import delivery
+    from wherry.cli.output import emit, table
+    from wherry.registry import Registry
+
+    source = None if calibration is None else delivery.CalibrationSource(path=calibration)
+    with Registry.open(registry, create=False) as opened:
+        findings = delivery.lint(opened, ref, calibration=source)
+    rows = [
+        (f.kind, ", ".join(f.modules[:3]) + (" …" if len(f.modules) > 3 else ""), f.why, f.advice) for f in findings
+    ]
+    sheet = table(("sign", "modules", "why", "what to do"), rows)
+    emit(
+        findings,
+        [sheet] if rows else ["Nothing that eight bits would be known to damage."],
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
 def _wanted(names: Sequence[str] | None, everything: bool, *, with_calibration: bool) -> "list[Target]":
     from wherry.core.errors import UsageError
     from wherry.core.variant import Target
@@ -160,11 +188,41 @@ def _tell_kits(console: "Console", outcomes: "Sequence[ExportOutcome]", folder: 
     from wherry.registry.tree import export_folder
 
     for outcome in outcomes:
-        if outcome.variant is not None and outcome.variant.receipt.effective.get("toolchain") == "absent":
+        if outcome.variant is not None and _is_kit(outcome.variant):
             where = export_folder(folder, outcome.variant)
             console.print(
                 f"{outcome.target.name}: a kit, not a model; its README and zip are in {where}", soft_wrap=True
             )
+
+
+def _ready(row: "TargetRow") -> str:
+    return "no" if not row.installed else "kit" if row.kit else "yes"
+
+
+def _result(outcome: "ExportOutcome") -> str:
+    if outcome.variant is None:
+        return "failed"
+    kind = "kit" if _is_kit(outcome.variant) else "built"
+    return "reused" if outcome.reused else kind
+
+
+def _is_kit(variant: "Variant") -> bool:
+    return variant.receipt.effective.get("toolchain") == "absent"
+
+
+def _why(outcome: "ExportOutcome") -> str:
+    if outcome.variant is None:
+        return "; ".join(part for part in (outcome.error, outcome.next_step) if part)
+    effective = outcome.variant.receipt.effective
+    said = []
+    if control := effective.get("accuracy_control"):
+        said.append(
+            f"{control['metric']} {control['reference']:.4f} -> {control['after']:.4f}"
+            f", layers in float: {len(control['layers_left_in_float'])}"
+        )
+    if warnings := effective.get("warnings"):
+        said.append(f"warnings: {len(warnings)}, see `wherry lint`")
+    return "; ".join(said)
 
 
 def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":
@@ -174,11 +232,11 @@ def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":
     rows = [
         (
             o.target.name,
-            "failed" if o.variant is None else "reused" if o.reused else "built",
+            _result(o),
             "" if o.variant is None else megabytes(o.variant.size),
             f"{o.seconds:.1f} s",
-            "; ".join(part for part in (o.error, o.next_step) if part) if o.variant is None else "",
+            _why(o),
         )
         for o in outcomes
     ]
-    return table(("target", "result", "size", "time", "why"), rows)
+    return table(("target", "result", "size", "time", "remarks"), rows)

@@ -12,6 +12,7 @@ from wherry.delivery.building import AccuracyLimits, export
 from wherry.delivery.calibrating import CalibrationSource
 from wherry.delivery.comparing import compare
 from wherry.delivery.explaining import explain
+from wherry.delivery.linting import lint
 from wherry.delivery.loading import Running, load
 from wherry.delivery.measuring import bench, bench_page, choose, write_page
 from wherry.delivery.predicting import Prediction, Predictions, predict
@@ -36,6 +37,7 @@ __all__ = [
     "destination",
     "explain",
     "export",
+    "lint",
     "load",
     "predict",
     "promote",

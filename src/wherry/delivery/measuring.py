@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wherry.core.device import DeviceProfile
 from wherry.core.errors import (
+    ChildError,
     DeviceError,
     NotFoundError,
     ProofRefusedError,
@@ -68,7 +69,7 @@ def bench(
         mains = tuple(str(registry.materialize(v.files, Path(scratch) / v.name)) for v in variants)
         for count in dict.fromkeys(threads):
             job = _job(registry, version, variants, mains, tuple(dict.fromkeys(batches)), count, seconds)
-            found += _side_by_side(_alone(job, on_skipped))
+            found += _side_by_side(_alone(job, on_skipped), on_skipped)
     for measurement in found:
         registry.put_measurement(measurement)
     return found
@@ -119,7 +120,28 @@ def _alone(job: "MeasureJob", on_skipped: Callable[[str, WherryError], None] | N
     return replace(job, variants=variants, mains=mains, footprints=footprints)
 
 
-def _side_by_side(job: "MeasureJob") -> list[Measurement]:
+def _side_by_side(job: "MeasureJob", on_skipped: Callable[[str, WherryError], None] | None) -> list[Measurement]:
+    """Measure all variants in one process; where that process dies, each in its own, so that none costs the others."""
+    try:
+        return _measured(job)
+    except ChildError as error:
+        if len(job.variants) == 1:
+            raise
+        first: WherryError = error
+    found: list[Measurement] = []
+    for variant, main, seen in zip(job.variants, job.mains, job.footprints, strict=True):
+        one = replace(job, variants=(variant,), mains=(main,), footprints=(seen,))
+        try:
+            found += _measured(one)
+        except (DeviceError, ToolchainMissingError) as error:
+            if on_skipped:
+                on_skipped(variant.name, error)
+    if not found:
+        raise first
+    return found
+
+
+def _measured(job: "MeasureJob") -> list[Measurement]:
     from wherry.jobs.child import run_in_child
 
     timeout = _BENCH_TIMEOUT_S + 25 * job.seconds * len(job.variants) * len(job.batches)

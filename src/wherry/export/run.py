@@ -66,7 +66,9 @@ class _Step:
 
 def _plan(request: ExportRequest, requests: Sequence[ExportRequest], steps: dict[str, _Step]) -> _Step:
     """Return the step of this request, after adding it and what it starts from to `steps`."""
-    needs = exporter_class(request.target.format).needs(request.target)
+    member = exporter_class(request.target.format)
+    refused = member.problem(request.target, request.spec) is not None  # what it starts from would be built for nothing
+    needs = None if refused else member.needs(request.target)
     parent = None if needs is None else _plan(_parent_request(request, needs, requests), requests, steps)
     request = with_what_it_uses(request)
     return steps.setdefault(document_digest(request), _Step(request, parent))

@@ -11,15 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.export.hailo.conftest import NETWORKS
+from tests.export.hailo.conftest import NETWORKS, raw_examples
 from wherry.core.errors import BadInputError, ExportError
 from wherry.core.model import ModelSpec
-from wherry.core.variant import Target
+from wherry.core.report import Verdict
+from wherry.core.variant import Receipt, Target, Variant
 from wherry.export.calibration import open_calibration
+from wherry.export.child import file_ref
 from wherry.export.hailo.compile import KitError, check, compile_kit, layer_of
 from wherry.export.hailo.plan import normalization
 from wherry.export.interface import Source
 from wherry.export.targets import exporter_class
+from wherry.proof.golden import GoldenSet
+from wherry.proof.prove import Subject, prove
 from wherry.runtime.preprocess import prepare
 
 HAILO = Target(format="hailo", precision="int8")
@@ -189,3 +193,27 @@ def test_a_detector_without_a_head_is_refused(source: Source, tmp_path: Path):
     spec = replace(source.spec, task="detection", outputs=(replace(logits), logits))
     with pytest.raises(BadInputError, match="has no last convolution"):
         exporter_class("hailo")().export(replace(source, spec=spec), HAILO, tmp_path)
+
+
+@pytest.mark.parametrize("source", ["classifier"], indirect=True)
+def test_a_kit_is_never_proven(source: Source, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    written = exporter_class("hailo")().export(source, HAILO, tmp_path / "out")
+    variant = Variant(
+        model="m",
+        version=1,
+        version_digest="a" * 64,
+        target=HAILO,
+        engine="hailo",
+        files=(file_ref(tmp_path / "out", written.main),),
+        batch=written.batch,
+        receipt=Receipt(created_at="", source="", tools={}, requested={}, effective=written.effective),
+    )
+    logits = np.eye(3, dtype=np.float32)
+    golden = GoldenSet(raw=raw_examples(source.spec, 3), references={"logits": logits})
+    subject = Subject(
+        variant=variant, main=tmp_path / "out" / written.main, spec=source.spec, golden=golden, golden_sha256="b" * 64
+    )
+    found = prove(subject, where="build")
+    assert (found.report.verdict, found.proven) == (Verdict.LOAD_FAIL, None)
+    assert found.report.reasons == ("The runtime hailo is not installed.",)

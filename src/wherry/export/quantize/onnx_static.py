@@ -47,13 +47,16 @@ class StaticQuantizer:
             scratch: a folder for what lies between.
         """
         telemetry.silence()
+        import onnx
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
         self.options = options
         self.prepared = scratch / "prepared.onnx"
         self._ranges = scratch / "ranges.json"
-        # Constants and batch normalisation were folded when the parent was written; once more would cost the names.
-        quant_pre_process(str(parent), str(self.prepared), skip_optimization=True)
+        # What we wrote is folded, and once more would cost the names; a file that was registered may not be.
+        nodes = onnx.load(str(parent), load_external_data=False).graph.node
+        folded = not any(node.op_type == "BatchNormalization" for node in nodes)
+        quant_pre_process(str(parent), str(self.prepared), skip_optimization=folded)
         self._types = _operator_types()
         self._calibrate(batches, scratch / "augmented.onnx")
 

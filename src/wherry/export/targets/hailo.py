@@ -77,7 +77,7 @@ class HailoExporter(Exporter):
     def _refuses(cls, target: Target, spec: ModelSpec) -> str | None:
         architecture = target.options.get("hw_arch", DEFAULT_ARCHITECTURE)
         if architecture not in ARCHITECTURES:
-            return f"{architecture!r} is no Hailo chip that is known: {', '.join(ARCHITECTURES)}."
+            return f"{architecture!r} is no Hailo chip that is known; these are: {', '.join(ARCHITECTURES)}."
         if len(spec.inputs) != 1 or len(spec.inputs[0].shape) not in (3, 4):
             return "The format hailo takes one image or one sequence, an input of rank 3 or 4."
         if len(spec.inputs[0].shape) == 4 and spec.preprocessing.layout == "NHWC":
