@@ -63,9 +63,9 @@ def test_it_is_trained_registered_exported_and_proven(model, travelled):
     assert {tensor.name: tensor.shape for tensor in spec.outputs} == OUTPUTS[model]
     assert set(network.cells) == set(TARGETS)
     for cell in network.cells.values():
-        # A detector after three steps finds nothing, and agreeing on that is refused as hollow.
-        hollow = model.startswith("fire-") and cell.report.verdict is Verdict.VACUOUS
-        assert cell.passed or hollow, cell.reason
+        # After a few steps a detector finds nothing and a classifier knows one class: agreeing on that is hollow.
+        assert cell.passed or cell.report.verdict is Verdict.VACUOUS, cell.reason
+        assert cell.passed or cell.p50_ms is None
         if cell.passed:
             assert [output.name for output in cell.report.outputs] == list(OUTPUTS[model])
             assert cell.report.quality is not None
