@@ -25,6 +25,7 @@ from wherry.core.errors import WherryError
 from wherry.core.model import Version
 from wherry.core.report import Measurement, Report
 from wherry.core.variant import Target, Variant
+from wherry.durable import atomic_write
 from wherry.export.listing import TargetRow, describe_targets
 from wherry.registry import Registry
 
@@ -42,7 +43,8 @@ TOOLS = (
     "executorch",
     "coremltools",
 )
-_STEP_S = 1800.0
+STATE = "results.json"
+_STEP_S = 3600.0
 
 
 def train(family: str, work: Path, *, quick: bool) -> list[Recipe]:
@@ -81,10 +83,13 @@ def fill(recipe: Recipe, family: str, work: Path, rows: Sequence[TargetRow], sec
         outcomes = delivery.export(registry, version.name, targets, calibration=calibration or None)
         failures = {it.target.name: it.error or "" for it in outcomes if it.variant is None}
         built = [it.variant for it in outcomes if it.variant is not None and it.target in targets]
-        reports = _prove(registry, version, built)
-        measurements = _measure(registry, version, built, reports, seconds)
+        elsewhere = {row.name for row in rows if row.reason}
+        here = [variant for variant in built if variant.name not in elsewhere]
+        reports = _prove(registry, version, here)
+        skipped: dict[str, str] = {}
+        measurements, load = _measure(registry, version, here, reports, seconds, skipped)
         variants = {variant.name: variant for variant in built}
-        cells = {row.name: _cell(row, variants, failures, reports, measurements) for row in rows}
+        cells = {row.name: _cell(row, variants, failures, reports, measurements, skipped) for row in rows}
     return Network(
         family=family,
         model=recipe.model,
@@ -92,6 +97,7 @@ def fill(recipe: Recipe, family: str, work: Path, rows: Sequence[TargetRow], sec
         weights=(work / family / recipe.checkpoint).stat().st_size,
         input=str([axis if isinstance(axis, int) else "N" for axis in version.spec.inputs[0].shape]),
         task=version.spec.task,
+        load=load,
         cells=cells,
     )
 
@@ -104,16 +110,33 @@ def _prove(registry: Registry, version: Version, built: Sequence[Variant]) -> di
 
 
 def _measure(
-    registry: Registry, version: Version, built: Sequence[Variant], reports: dict[str, Report], seconds: float
-) -> dict[str, Measurement]:
-    """Measure what passed, side by side in one run; numbers of different runs are never put beside each other."""
+    registry: Registry,
+    version: Version,
+    built: Sequence[Variant],
+    reports: dict[str, Report],
+    seconds: float,
+    skipped: dict[str, str],
+) -> tuple[dict[str, Measurement], float | None]:
+    """Measure what passed, side by side in one run; numbers of different runs are never put beside each other.
+
+    Returns:
+        The measurements by target, and the load of the machine just before; None when nothing was measured now.
+    """
     proven = [variant for variant in built if reports[variant.name].passed]
     known = {variant.name: registry.measurements(variant.digest) for variant in proven}
     newest = {name: found[0] for name, found in known.items() if found}
-    if len(newest) != len(proven) or len({it.run for it in newest.values()}) > 1:
-        found = delivery.bench(registry, version.name, list(known), threads=(1,), seconds=seconds)
-        return {it.target: it for it in found}
-    return newest
+    if proven and (len(newest) != len(proven) or len({it.run for it in newest.values()}) > 1):
+        load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+        found = delivery.bench(
+            registry,
+            version.name,
+            list(known),
+            threads=(1,),
+            seconds=seconds,
+            on_skipped=lambda target, error: skipped.update({target: error.message}),
+        )
+        return {it.target: it for it in found}, load
+    return newest, None
 
 
 def _cell(
@@ -122,13 +145,17 @@ def _cell(
     failures: dict[str, str],
     reports: dict[str, Report],
     measurements: dict[str, Measurement],
+    skipped: dict[str, str],
 ) -> Cell:
     if not row.installed:
         return Cell(reason=row.reason or "its tools are not installed")
     variant = variants.get(row.name)
     if variant is None:
         return Cell(reason=failures.get(row.name) or "it was not built")
-    report, measured = reports[row.name], measurements.get(row.name)
+    report, measured = reports.get(row.name), measurements.get(row.name)
+    if report is None:
+        verified, overrides = variant.receipt.verified, variant.receipt.overrides
+        return Cell(size=variant.size, reason=row.reason or "", verified=verified, overrides=overrides)
     return Cell(
         size=variant.size,
         overrides=variant.receipt.overrides,
@@ -138,7 +165,7 @@ def _cell(
         p95_ms=None if measured is None else measured.p95_ms,
         memory_mb=None if measured is None else measured.peak_memory_mb,
         fallback=None if measured is None else measured.engine.fallback,
-        reason="" if report.passed else "; ".join(report.reasons),
+        reason=skipped.get(row.name, "") if report.passed else "; ".join(report.reasons),
     )
 
 
@@ -165,11 +192,30 @@ def _merged(state: Path, fresh: Sequence[Network]) -> list[Network]:
     old = from_json(state.read_bytes(), list[Network], what="The earlier results") if state.is_file() else []
     known = {network.model: network for network in old}
     for network in fresh:
-        before = known[network.model].cells if network.model in known else {}
-        known[network.model] = network.with_cells(before | network.cells)
+        known[network.model] = network.over(known.get(network.model))
     merged = sorted(known.values(), key=lambda network: (network.family, network.model))
-    state.write_bytes(to_json(merged))
+    atomic_write(state, to_json(merged))
     return merged
+
+
+def go(family: str, asked: argparse.Namespace, work: Path, rows: Sequence[TargetRow]) -> list[str]:
+    """Send one family down the road, keeping each network's results as they come; return what went wrong."""
+    failed = []
+    try:
+        found = train(family, work, quick=asked.quick)
+    except subprocess.SubprocessError as error:
+        return [f"{family}: {error}"]
+    for recipe in found:
+        if not asked.model or recipe.model in asked.model:
+            try:
+                register(recipe, family, work)
+                network = fill(recipe, family, work, rows, asked.seconds)
+            except (subprocess.SubprocessError, WherryError) as error:
+                failed.append(f"{recipe.model}: {error}")
+            else:
+                _merged(work / STATE, [network])
+                print(f"{network.version}: {sum(cell.passed for cell in network.cells.values())} proven", flush=True)
+    return failed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,21 +234,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = asked.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     wanted = [row for row in rows if not asked.target or row.name in asked.target]
-    networks, failed = [], []
-    for family in asked.family or families:
-        try:
-            found = train(family, work, quick=asked.quick)
-            for recipe in [it for it in found if not asked.model or it.model in asked.model]:
-                register(recipe, family, work)
-                networks.append(fill(recipe, family, work, wanted, asked.seconds))
-        except (subprocess.SubprocessError, WherryError) as error:
-            failed.append(f"{family}: {error}")
+    failed = [line for family in asked.family or families for line in go(family, asked, work, wanted)]
     matrix = Matrix(
         date=datetime.now(UTC).date().isoformat(),
         machine=machine(),
         tools={name: installed(name) for name in TOOLS},
         targets=tuple(row.name for row in rows),
-        networks=tuple(_merged(work / "results.json", networks)),
+        networks=tuple(_merged(work / STATE, ())),
         quick=asked.quick,
     )
     asked.out.write_text(page(matrix), encoding="utf-8")

@@ -1,6 +1,6 @@
 """Writes docs/results.md from what was measured; says nothing that does not stand in the numbers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from wherry.core.report import Report
@@ -12,10 +12,10 @@ _LONGEST = 240
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One network and one target; without a report it is an empty cell, and `reason` says why."""
+    """One network and one target; without a size nothing was built, without a report it runs elsewhere only."""
 
     reason: str = ""
-    """Why it is empty, or why the proof failed."""
+    """Why nothing was built, why it cannot run here, why the proof failed, or why it was not measured."""
     size: int | None = None
     report: Report | None = None
     p50_ms: float | None = None
@@ -43,11 +43,16 @@ class Network:
     input: str
     weights: int
     """Bytes of the checkpoint."""
+    load: float | None = None
+    """Mean number of processes that wanted a processor in the minute before the measurement."""
     cells: dict[str, Cell] = field(default_factory=dict)
 
-    def with_cells(self, cells: Mapping[str, Cell]) -> "Network":
-        """Return the same network with these cells."""
-        return replace(self, cells=dict(cells))
+    def over(self, before: "Network | None") -> "Network":
+        """Return the same network with what was known of this version before and is not known now."""
+        if before is None or before.version != self.version:
+            return self
+        load = before.load if self.load is None else self.load
+        return replace(self, cells=before.cells | self.cells, load=load)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +78,9 @@ def page(matrix: Matrix) -> str:
 def _head(matrix: Matrix) -> Iterator[str]:
     yield "# Results"
     yield ""
-    yield "Measured, not promised: `make results` takes the networks of [examples](../examples/README.md), trains,"
-    yield "exports and proves them for every target of `wherry targets`, and measures them. Not to be edited by hand."
+    yield "Measured, not promised: made by `make results`, which trains the networks of"
+    yield "[examples/](../examples/README.md), exports each for every target of `wherry targets`, proves and measures."
+    yield "Do not edit it by hand."
     if matrix.quick:
         yield ""
         yield "**A quick run: the networks were trained for a few steps only, and the numbers mean nothing.**"
@@ -92,7 +98,10 @@ def _overview(matrix: Matrix) -> str:
         [f"`{target}`", *(_mark(network.cells.get(target)) for network in matrix.networks)] for target in matrix.targets
     ]
     rows.append(["**proven**", *(str(sum(cell.passed for cell in it.cells.values())) for it in matrix.networks)])
-    legend = "A number is the median in ms of a proven variant; ✗ failed its proof; - could not be built here."
+    legend = (
+        "A number is the median in ms of a proven variant; ✗ failed its proof; ○ was built here and runs elsewhere "
+        "only, so it is not proven; - could not be built here. The reasons stand below, network by network."
+    )
     return legend + "\n\n" + table(["target", *names], rows)
 
 
@@ -100,7 +109,7 @@ def _mark(cell: Cell | None) -> str:
     if cell is None:
         return ""
     if cell.report is None:
-        return "-"
+        return "-" if cell.size is None else "○"
     if not cell.passed:
         return "✗"
     return "✓" if cell.p50_ms is None else f"{cell.p50_ms:.2f}"
@@ -108,41 +117,35 @@ def _mark(cell: Cell | None) -> str:
 
 def _network(network: Network, targets: Sequence[str]) -> Iterator[str]:
     cells = [(name, network.cells[name]) for name in targets if name in network.cells]
-    built = [(name, cell, cell.report) for name, cell in cells if cell.report is not None]
+    built = [(name, cell) for name, cell in cells if cell.size is not None]
+    busy = "" if network.load is None else f" Load of the machine before measuring: {network.load:.1f}."
     yield (
-        f"{network.task}, input {network.input}, checkpoint {network.weights / MEGABYTE:.2f} MB, "
-        f"{network.version}, family [{network.family}](../examples/{network.family}/README.md)."
+        f"[{network.family}](../examples/{network.family}/README.md): {network.task}, input {network.input}, "
+        f"checkpoint {network.weights / MEGABYTE:.2f} MB.{busy}"
     )
     if built:
-        name = next((report.quality for _, _, report in built if report.quality), None)
-        heading = [
-            "target",
-            "proof",
-            name or "quality",
-            "program",
-            "agreement",
-            "cosine",
-            "MB",
-            "p50 ms",
-            "p95 ms",
-            "peak MB",
-        ]
-        yield table(heading, [_built(target, cell, report) for target, cell, report in built])
-    notes = [f"- `{target}`: {_short(text)}" for target, cell in cells for text in _notes(cell)]
+        quality = next((cell.report.quality for _, cell in built if cell.report and cell.report.quality), "quality")
+        heading = ["target", "proof", quality, "program", "agreement", "cosine", "MB", "p50 ms", "p95 ms", "peak MB"]
+        yield table(heading, [_built(target, cell) for target, cell in built])
+    notes: dict[str, list[str]] = {}
+    for target, cell in cells:
+        for text in dict.fromkeys(_notes(cell)):
+            notes.setdefault(_short(text), []).append(f"`{target}`")
     if notes:
-        yield "\n".join(notes)
+        yield "\n".join(f"- {', '.join(names)}: {text}" for text, names in notes.items())
 
 
-def _built(target: str, cell: Cell, report: Report) -> list[str]:
-    quality = report.metrics.get(report.quality or "")
-    reference = report.metrics.get(f"reference_{report.quality}")
-    cosine = min((output.cosine for output in report.outputs), default=None)
+def _built(target: str, cell: Cell) -> list[str]:
+    report = cell.report
+    metrics = {} if report is None else report.metrics
+    name = report.quality if report is not None and report.quality else ""
+    cosine = None if report is None else min((output.cosine for output in report.outputs), default=None)
     return [
         f"`{target}`",
-        report.verdict.value,
-        number(quality, 4),
-        number(reference, 4),
-        number(report.metrics.get("agreement"), 4),
+        "not here" if report is None else report.verdict.value,
+        number(metrics.get(name), 4),
+        number(metrics.get(f"reference_{name}"), 4),
+        number(metrics.get("agreement"), 4),
         number(cosine, 6),
         number(None if cell.size is None else cell.size / MEGABYTE, 2),
         number(cell.p50_ms, 3),
@@ -153,13 +156,14 @@ def _built(target: str, cell: Cell, report: Report) -> list[str]:
 
 def _notes(cell: Cell) -> Iterator[str]:
     if cell.report is None:
-        yield f"not built: {cell.reason}"
-        return
-    if not cell.passed:
+        yield f"not built: {cell.reason}" if cell.size is None else f"built, but not proven here: {cell.reason}"
+    elif not cell.passed:
         yield f"proof failed: {cell.reason}"
+    elif cell.reason:
+        yield f"not measured: {cell.reason}"
     if cell.fallback:
         yield f"no measure of speed: {cell.fallback}"
-    yield from cell.overrides
+    yield from (text for text in cell.overrides if text != cell.reason)
 
 
 def _ratios(matrix: Matrix) -> str:

@@ -38,13 +38,14 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (CHANNELS, *WIDTHS)
+        widths = (WIDTHS[0], *WIDTHS)
+        self.stem = nn.Conv1d(CHANNELS, WIDTHS[0], 1)
         self.blocks = nn.Sequential(*(Block(widths[i], widths[i + 1], 2**i) for i in range(len(WIDTHS))))
         self.mean = nn.Linear(2 * WIDTHS[-1], EMBEDDING)
 
     def forward(self, window: Tensor) -> Tensor:
         """Return embeddings [batch, 64] of windows [batch, 100, 9] in units of standard deviations."""
-        features = self.blocks(window.transpose(1, 2))
+        features = self.blocks(self.stem(window.transpose(1, 2)))
         return self.mean(torch.cat([features.mean(dim=2), features[:, :, -1]], dim=1))
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import urllib.request
 
+import numpy as np
 import pytest
 
 from tests.null_road import fill
@@ -175,6 +176,11 @@ def test_serving_from_a_device_and_from_the_registry(shipped, home, ask, capsys,
     ):
         with BackgroundServer([model]) as server, urllib.request.urlopen(f"{server.url}/v2/models/{model.name}") as got:
             assert json.loads(got.read())["versions"] == ["1"]
+    from wherry import agent
+
+    with agent.load(home / "box") as model:
+        assert model.name == "EmberEye v1 null-fp32"
+        assert model.predict(np.full(4, 3, np.float32)).tensors["y"][0] == 3.0
     ask("serve m@v2 --target null-fp32", code=4)
     ask("serve nowhere", code=4)
 

@@ -88,7 +88,7 @@ def test_calibration_may_not_overlap_with_the_proof(registry):
     raw = GoldenSet.from_bytes(registry.read(version.evaluation.sha256)).raw[:3]
     with pytest.raises(BadInputError, match="calibration set too"):
         delivery.export(registry, "m@v1", [NULL], calibration=Examples(raw=raw))
-    (fine,) = delivery.export(registry, "m@v1", [NULL], calibration=Examples(raw=raw + 100), calibration_source="here")
+    (fine,) = delivery.export(registry, "m@v1", [NULL], calibration=Examples(raw=raw + 100, source="here"))
     assert fine.variant is not None
 
 

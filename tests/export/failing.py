@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wherry.core.codec import from_json
 from wherry.core.variant import Target
-from wherry.export.child import ExportJob, Made
+from wherry.export.child import ExportJob, Made, write_variant
 from wherry.export.interface import Exporter, Source, Written
 from wherry.export.request import ExportRequest
 from wherry.export.run import export_all
@@ -45,6 +45,20 @@ def hang(job: ExportJob) -> Made:
     Path(job.request.model).write_text(str(os.getpid()))
     time.sleep(300)
     raise AssertionError
+
+
+def killed_in_the_middle(job: ExportJob) -> Made:
+    (Path(job.out) / "model.pt2").write_bytes(b"half a file")
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def no_room(job: ExportJob) -> Made:
+    """Write as on a disk that has room for four more kilobytes."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    return write_variant(job)
 
 
 def run_hanging(function: str, spec: ExportJob, result: type[Made], **rest) -> Made:

@@ -57,7 +57,10 @@ def test_an_image_library_that_rounds_otherwise_passes(photos):
         ({"resample": "bicubic"}, "resample is 'bicubic' here and was 'bilinear'"),
         ({"fit": "letterbox"}, "fit is 'letterbox' here and was 'stretch'"),
         ({"fit": "crop"}, "fit is 'crop' here and was 'stretch'"),
-        ({"mean": (0.0,), "std": (1.0,)}, "normalisation is (x * 0.003922 - 0) / 1 here and was"),
+        (
+            {"mean": (0.0,), "std": (1.0,)},
+            "normalisation is (x * 0.003922 - 0) / 1 here; the recorded inputs are these times [4.367, 4.464, 4.444]",
+        ),
         ({"scale": 1.0}, "normalisation is (x * 1 - [0.485, 0.456, 0.406])"),
         ({"layout": "NHWC"}, "layout is 'NHWC' here and was 'NCHW'"),
         ({"size": (32, 32)}, "size is [32, 32] here and was [64, 64]"),

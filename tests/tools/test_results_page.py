@@ -67,3 +67,27 @@ def test_ratios_are_against_fp32_of_the_same_format():
 def test_equal_numbers_give_an_equal_page_and_overrides_are_told():
     assert page(matrix(onnx_int8=SMALL)) == page(matrix(onnx_int8=SMALL))
     assert "- `onnx-int8`: The opset is 18 | at least." in page(matrix(onnx_int8=SMALL))
+
+
+def test_what_runs_elsewhere_only_has_a_size_and_no_numbers():
+    text = page(matrix(hailo_int8=Cell(size=2_500_000, reason="there is no such chip here")))
+    assert row(text, "| `hailo-int8` |") == [
+        "| `hailo-int8` | ○ |",
+        "| `hailo-int8` | not here |  |  |  |  | 2.50 |  |  |  |",
+    ]
+    assert "- `hailo-int8`: built, but not proven here: there is no such chip here" in text
+
+
+def test_one_reason_of_several_targets_is_told_once():
+    text = page(matrix(onnx_fp32=Cell(reason="it is late"), onnx_int8=Cell(reason="it is late")))
+    assert "- `onnx-fp32`, `onnx-int8`: not built: it is late" in text
+
+
+def test_a_later_run_keeps_what_it_did_not_make():
+    (before,) = matrix(onnx_fp32=FULL).networks
+    (after,) = matrix(onnx_int8=SMALL).networks
+    both = after.over(replace(before, load=3.0))
+    assert both.cells == {"onnx-fp32": FULL, "onnx-int8": SMALL}
+    assert both.load == 3.0
+    assert replace(after, load=1.0).over(before).load == 1.0
+    assert replace(after, version="m@v2").over(before).cells == {"onnx-int8": SMALL}

@@ -41,9 +41,12 @@ def published_names(product: str, variant: Variant) -> dict[str, str]:
 
     The main file gets the product's name; so does a companion that goes by the main file's stem (OpenVINO finds
     `EmberEye.bin` beside `EmberEye.xml`). Any other companion keeps its name, as the main file names it inside (ONNX
-    external data).
+    external data). Of a package, which is a folder with an extension, the folder gets the product's name.
     """
     main = PurePosixPath(variant.files[0].path)
+    if main.parent.suffix:  # a package, such as CoreML's: the folder is what applications open
+        package = f"{product}{main.parent.suffix}"
+        return {file.path: f"{package}/{PurePosixPath(file.path).relative_to(main.parent)}" for file in variant.files}
     names = {}
     for file in variant.files:
         path = PurePosixPath(file.path)

@@ -29,11 +29,15 @@ def _recommended(variants: Sequence[Variant]) -> Variant | None:
 
 
 def _for_accelerator(variants: Sequence[Variant]) -> Variant | None:
-    """The PyTorch program runs on every accelerator; ONNX fp32 is the next best. int8 variants are made for the CPU."""
+    """PyTorch runs on every accelerator, and a `.pt` is what people know; ONNX fp32 is the next best.
+
+    int8 variants are made for the CPU.
+    """
+    full = [variant for variant in variants if variant.target.precision == "fp32"]
     for engine in ("torch", "onnxruntime"):
-        for variant in variants:
-            if variant.engine == engine and variant.target.precision == "fp32":
-                return variant
+        found = [variant for variant in full if variant.engine == engine]
+        if found:
+            return next((variant for variant in found if variant.target.format == "pytorch"), found[0])
     return None
 
 
@@ -91,7 +95,8 @@ def deployment_profiles(product: str, proven: Sequence[Variant]) -> tuple[Deploy
 
 
 def _profile(rule: _Rule, product: str, variant: Variant) -> DeploymentProfile:
-    extension = PurePosixPath(variant.files[0].path).suffix
+    main = PurePosixPath(variant.files[0].path)
+    extension = main.parent.suffix or main.suffix  # a package is a folder with an extension
     return DeploymentProfile(
         name=rule.name,
         device_type=rule.device_type,

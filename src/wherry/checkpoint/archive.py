@@ -47,8 +47,13 @@ class Member:
 class Archive:
     """A checked archive over an open file."""
 
-    def __init__(self, file: Readable, size: int) -> None:
+    def __init__(self, file: Readable, size: int, *, folders: bool = False) -> None:
         """Read and compare both sets of headers.
+
+        Args:
+            file: the archive.
+            size: its length in bytes.
+            folders: whether it may have entries for folders, which no archive of torch has.
 
         Raises:
             UncleanError: the archive is truncated, or can be read in more than one way.
@@ -56,7 +61,7 @@ class Archive:
         self._file = file
         directory, count, start = self._find_directory(size)
         listed = sorted(_entries(directory, count), key=lambda member: member.offset)
-        _check_names(listed)
+        _check_names(listed, folders=folders)
         if sum(member.size for member in listed) > MAX_RATIO * size + CHUNK:
             raise forbidden("The archive unpacks to more than a hundred times its length.", code="expansion")
         self.members: dict[str, Member] = {}
@@ -74,6 +79,10 @@ class Archive:
             msg = f"It is {member.size} bytes long, and at most {limit} are read."
             raise forbidden(msg, where=name)
         return b"".join(self._unpack(member))
+
+    def is_folder(self, name: str) -> bool:
+        """Return whether a member is only the entry of a folder."""
+        return name.endswith("/")
 
     def part(self, name: str, outer: Part) -> Part:
         """Return a member as a part of its own, verified: a stretch of the archive, or what was unpacked from it."""
@@ -289,10 +298,10 @@ def _check_member(member: Member) -> None:
         raise damaged("It is stored, yet its two lengths differ.", where=member.name, code="zip-structure")
 
 
-def _check_names(members: list[Member]) -> None:
+def _check_names(members: list[Member], *, folders: bool) -> None:
     seen: set[str] = set()
     for member in members:
-        parts = member.name.split("/")
+        parts = (member.name.removesuffix("/") if folders and not member.size else member.name).split("/")
         if any(part in ("", ".", "..") for part in parts) or any(
             ord(char) < 32 or char in "\\:" for char in member.name
         ):

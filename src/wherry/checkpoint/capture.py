@@ -8,6 +8,7 @@ torch give the same bytes.
 import io
 import platform
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from wherry.checkpoint.agreement import check_agreement
 from wherry.checkpoint.architecture import architecture_digest
 from wherry.checkpoint.blame import advice, first_line, place_of
 from wherry.checkpoint.examples import dynamic_axes, example_inputs
-from wherry.checkpoint.forward import check_names, run_eager
+from wherry.checkpoint.forward import by_parameter, check_names, run_eager
 from wherry.core.digest import sha256_hex
 from wherry.core.errors import CheckpointError, SpecMismatchError, WherryError
 from wherry.core.model import ModelSpec
@@ -119,8 +120,10 @@ def _export(module: "nn.Module", spec: ModelSpec, inputs: Mapping[str, "torch.Te
     import torch
 
     try:
-        axes = tuple(dynamic_axes(spec).values())
-        program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=axes)
+        axes = by_parameter(module, tuple(dynamic_axes(spec).values()))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of attributes that a network keeps for itself: the program is compared
+            program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=axes)
     except WherryError:
         raise
     except Exception as error:

@@ -34,6 +34,16 @@ def check_names(module: "nn.Module", spec: ModelSpec) -> None:
         )
 
 
+def by_parameter(module: "nn.Module", values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return one value for each input as torch.export wants them: those of `*inputs` in a tuple of their own."""
+    if is_graph(module):
+        return values
+    parameters = inspect.signature(module.forward).parameters.values()
+    named = sum(it.kind in (it.POSITIONAL_ONLY, it.POSITIONAL_OR_KEYWORD) for it in parameters)
+    rest = values[named:]
+    return (*values[:named], rest) if rest else values
+
+
 def is_graph(module: "nn.Module") -> bool:
     """Return whether `module` is a graph that torch made, rather than somebody's class."""
     import torch

@@ -5,10 +5,11 @@ The scan has let the file through by its longer list of exact names. What is ope
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from wherry.core.errors import CheckpointError, ToolchainMissingError
+from wherry.checkpoint import allowed_modules
+from wherry.core.errors import CheckpointError, ScanRefusedError, ToolchainMissingError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,10 +25,15 @@ def load_pickled(file: BinaryIO) -> Any:
     Raises:
         ToolchainMissingError: a library that the network is made of is not installed.
         CheckpointError: the library has no such class, because it is another version.
+        ScanRefusedError: it names something that is not on the list.
     """
     import torch
 
+    if _again(file).read(2) != b"PK":
+        msg = "It is a whole network in the format of torch before 1.6, and of that format only weights are opened."
+        raise CheckpointError(msg, next_step="Load it where it was made, and save its state_dict().")
     names = torch.serialization.get_unsafe_globals_in_checkpoint(_again(file))
+    _check_names(names)
     known: list[Any] = [(_named(name), name) for name in names]
     with torch.serialization.safe_globals(known):
         return torch.load(_again(file), map_location="cpu", weights_only=True)
@@ -49,13 +55,25 @@ def find_network(value: Any) -> "tuple[nn.Module, str] | None":
 def _ready(network: "nn.Module") -> "nn.Module":
     """Return the network in float32 and evaluation mode, with a detector's head set to give plain tensors.
 
-    Heads of detectors (Ultralytics) give training data beside their answer unless their flag `export` is set.
+    Heads of detectors (Ultralytics) give training data beside their answer unless their flag `export` is set, and keep
+    what they computed for one batch size unless `dynamic` is.
     """
     network.float().eval()
     for module in network.modules():
-        if type(module).__module__.startswith("ultralytics.") and hasattr(type(module), "export"):
-            vars(module)["export"] = True
+        if type(module).__module__.startswith("ultralytics.") and hasattr(module, "export"):
+            vars(module).update(export=True, dynamic=True)
     return network
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Let nothing be imported that the scan would not have let through, should the two ever read a file differently."""
+    pairs = (
+        allowed_modules.classes() | allowed_modules.functions() | allowed_modules.literals() | allowed_modules.ARGLESS
+    )
+    strange = sorted(set(names) - {pair.replace(" ", ".") for pair in pairs})
+    if strange:
+        msg = f"The checkpoint names {strange[0]}, which is not on the list of known networks."
+        raise ScanRefusedError(msg)
 
 
 def _named(name: str) -> Any:

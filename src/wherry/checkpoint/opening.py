@@ -30,7 +30,7 @@ def open_checkpoint(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
         StorageError: it cannot be read.
     """
     with _opened(path, trust_pickle) as (file, report):
-        content = loader_for(report.format, modules=trust_pickle).read(file, path)
+        content = loader_for(report.format, modules=report.needs == "modules").read(file, path)
     pickled = content.network is not None and report.format.startswith("torch-")
     return Checkpoint(
         path=path,
@@ -72,7 +72,7 @@ def read_again(checkpoint: Checkpoint) -> Content:
         if report.sha256 != checkpoint.sha256:
             msg = f"{checkpoint.path} is no longer the file with sha256 {short(checkpoint.sha256)} that was opened."
             raise CheckpointError(msg, next_step="Open the checkpoint again.")
-        return loader_for(report.format, modules=checkpoint.trusted).read(file, checkpoint.path)
+        return loader_for(report.format, modules=report.needs == "modules").read(file, checkpoint.path)
 
 
 @contextmanager
@@ -92,9 +92,10 @@ def _opened(path: Path, trust_pickle: bool) -> Iterator[tuple[BinaryIO, ScanRepo
 
 
 def _demand_clean(report: ScanReport, file: BinaryIO, path: Path, trust_pickle: bool) -> None:
-    """Let a clean file pass; of one that is refused, say whether it would pass as a whole pickled network."""
+    """Let a clean file pass; of one that is refused, say whether it would pass as a whole network."""
     if report.forbidden and not trust_pickle and scan_file(file, path, allow="modules").clean:
-        msg = f"{path} holds a whole pickled network, not only weights, so it was not opened."
+        what = "TorchScript code" if report.format == "torchscript" else "a whole pickled network"
+        msg = f"{path} holds {what}, not only weights, so it was not opened."
         raise ScanRefusedError(msg, next_step=_WHOLE)
     demand_clean(report)
 

@@ -4,7 +4,7 @@ import io
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -88,7 +88,9 @@ class Part:
     depth: int = 0
     folder: Path | None = None
     """Folder that the outermost file lies in; None inside archives."""
-    inside: bool = field(default=False)
+    name: str = ""
+    """Name of the file itself, which decides nothing; only what it refers to may depend on it."""
+    inside: bool = False
     """Whether it lies beside others, in a folder or an archive, so that it need not be a model."""
 
     def at(self, position: int, length: int) -> bytes:
@@ -133,11 +135,19 @@ class Part:
 
 
 def part_of(
-    file: Readable, size: int, opened: ExitStack, *, allow: Tier, folder: Path | None = None, inside: bool = False
+    file: Readable, size: int, opened: ExitStack, *, allow: Tier, path: Path | None = None, inside: bool = False
 ) -> Part:
     """Return the part for an outermost file, with a fresh budget."""
     budget = Budget(min(MAX_RATIO * size + 16 * CHUNK, max(MAX_UNPACKED, 2 * size)), opened)
-    return Part(file=file, size=size, allow=allow, budget=budget, folder=folder, inside=inside)
+    return Part(
+        file=file,
+        size=size,
+        allow=allow,
+        budget=budget,
+        folder=path and path.parent,
+        name=path.name if path else "",
+        inside=inside,
+    )
 
 
 def spill(pieces: Iterable[bytes], budget: Budget) -> tuple[Readable, int]:

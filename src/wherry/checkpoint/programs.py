@@ -6,8 +6,9 @@ from pathlib import Path
 from wherry.checkpoint import onnx_program
 from wherry.checkpoint.capture import capture
 from wherry.checkpoint.describe import Description, complete_spec, draft_spec
+from wherry.checkpoint.detector import joined_classes, split_detector
 from wherry.checkpoint.interface import Checkpoint
-from wherry.checkpoint.network import NetworkRequest, load_network
+from wherry.checkpoint.network import LoadedNetwork, NetworkRequest, load_network
 from wherry.core.errors import BadInputError
 from wherry.core.model import ModelSpec
 
@@ -44,6 +45,8 @@ def make_program(
         return _from_onnx(checkpoint, request, spec, folder / "program.onnx")
     draft = draft_spec(spec) if isinstance(spec, Description) else spec
     loaded = load_network(checkpoint, request, draft)
+    if request.adapt is None:
+        _split(loaded, draft, spec)
     whole = complete_spec(loaded.network, spec) if isinstance(spec, Description) else spec
     program = capture(loaded.network, whole, folder / "program.pt2")
     return MadeProgram(
@@ -54,6 +57,16 @@ def make_program(
         engine="torch",
         notes=tuple(loaded.notes),
     )
+
+
+def _split(loaded: LoadedNetwork, draft: ModelSpec, said: ModelSpec | Description) -> None:
+    """Split a detector's joined answer, unless the spec wants it as it is."""
+    if isinstance(said, ModelSpec) and len(said.outputs) not in (2, 4):
+        return
+    classes = joined_classes(loaded.network, draft, said.classes if isinstance(said, Description) else None)
+    if classes is not None:
+        loaded.network = split_detector(loaded.network, classes)
+        loaded.notes.append(f"The detector's joined answer was split into boxes and the scores of {classes} classes.")
 
 
 def _from_onnx(

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from wherry.checkpoint.archive import Archive
-from wherry.checkpoint.findings import Finding, FormatReport, Tier, UncleanError
-from wherry.checkpoint.formats import pt2, safetensors, torch_legacy, torch_zip, torchscript
-from wherry.checkpoint.parts import CHUNK, Part, part_of
+from wherry.checkpoint.detect import read
+from wherry.checkpoint.findings import Finding, Tier
+from wherry.checkpoint.parts import CHUNK, part_of
 from wherry.core.errors import CheckpointError, NotFoundError, ScanRefusedError, StorageError
 
-UNKNOWN = "unknown"
 _SHOWN = 3
 
 
@@ -28,12 +26,16 @@ class ScanReport:
     size: int
     """Length in bytes."""
     format: str
-    """`torch-zip`, `torch-legacy`, `safetensors`, `pt2`, `pickle`, `zip` or `unknown`: what the content says."""
+    """What the content says: `torch-zip`, `torch-legacy`, `torchscript`, `pt2`, `safetensors`, `onnx`, `tflite`,
+    `openvino`, `executorch`, `coreml`, `tensorflow`, `keras`, `numpy`, `pickle`, `sklearn`, `joblib`, `skops`, ...,
+    `unknown`; all of them are in `docs/guides/scan.md`."""
     verdict: Literal["clean", "refused"]
     findings: tuple[Finding, ...]
     """Empty or warnings only when clean; otherwise why not, first cause first."""
     needs: Tier = "tensors"
     """`modules`: it holds whole Python objects, all of them on the longer allow-list; opening it needs a flag."""
+    references: tuple[str, ...] = ()
+    """Relative paths, with `/`, of files beside it that hold its raw numbers."""
     schema: int = 1
 
     @property
@@ -65,17 +67,18 @@ def scan(path: Path, *, allow: Tier = "tensors") -> ScanReport:
         raise StorageError(msg) from error
 
 
-def scan_file(file: BinaryIO, path: Path, *, allow: Tier = "tensors") -> ScanReport:
+def scan_file(file: BinaryIO, path: Path, *, allow: Tier = "tensors", inside: bool = False) -> ScanReport:
     """Like `scan`, for a file that is open already, so that what was scanned is what is opened.
 
     Args:
         file: opened for reading bytes; its position afterwards is not defined.
         path: name for the report.
         allow: `tensors` lets pass what plain tensors need; `modules` also whole networks and estimators, by name.
+        inside: whether it lies in a folder that is scanned as one; then it need not be a model.
     """
     digest, size = _digest(file)
     with ExitStack() as opened:
-        report = _read(part_of(file, size, opened, allow=allow))
+        report = read(part_of(file, size, opened, allow=allow, path=path, inside=inside))
     return ScanReport(
         path=str(path),
         sha256=digest,
@@ -84,6 +87,7 @@ def scan_file(file: BinaryIO, path: Path, *, allow: Tier = "tensors") -> ScanRep
         verdict="refused" if any(finding.refuses for finding in report.findings) else "clean",
         findings=report.findings,
         needs=report.needs,
+        references=report.references,
     )
 
 
@@ -115,7 +119,8 @@ def demand_clean(report: ScanReport) -> None:
 
 def sentence(report: ScanReport) -> str:
     """Return the findings as one sentence for people; a second finding of the same kind is counted, not told."""
-    reasons = sorted(report.findings, key=lambda finding: finding.kind != "forbidden")
+    refusing = [finding for finding in report.findings if finding.refuses]
+    reasons = sorted(refusing, key=lambda finding: finding.kind != "forbidden")
     told = " ".join(str(reason) for reason in reasons[:_SHOWN])
     more = f" ({len(reasons) - _SHOWN} more findings.)" if len(reasons) > _SHOWN else ""
     return f"{report.path} was not opened: {told}{more}"
@@ -128,43 +133,3 @@ def _digest(file: BinaryIO) -> tuple[str, int]:
         digest.update(piece)
         size += len(piece)
     return digest.hexdigest(), size
-
-
-def _read(part: Part) -> FormatReport:
-    head = part.head(512)
-    if not head:
-        return _unreadable(UNKNOWN, "It is empty.")
-    if head.startswith(b"PK"):
-        return _read_archive(part)
-    if safetensors.matches(head):
-        return safetensors.read(part)
-    if head[257:262] == b"ustar":
-        return _unreadable(UNKNOWN, "It is a tar archive, as only torch before 0.1.10 wrote it.")
-    return _read_streams(part, head)
-
-
-def _read_archive(part: Part) -> FormatReport:
-    try:
-        archive = Archive(part.file, part.size)
-    except UncleanError as error:
-        return FormatReport(format="zip", findings=(error.finding,))
-    if pt2.matches(archive):
-        return pt2.read(archive, part)
-    if torchscript.matches(archive):
-        return torchscript.read(archive, part)
-    if torch_zip.matches(archive):
-        return torch_zip.read(archive, part)
-    return _unreadable("zip", "It is a zip archive, but not one of torch.save or torch.export.save.")
-
-
-def _read_streams(part: Part, head: bytes) -> FormatReport:
-    """Read raw pickles; a file that neither says it is one nor parses as one is simply not a checkpoint."""
-    report = torch_legacy.read(part)
-    declared = head[:1] == b"\x80"
-    if report.format == torch_legacy.PICKLE and not declared and torch_legacy.is_noise(part):
-        return _unreadable(UNKNOWN, "It is not a checkpoint of any known format.")
-    return report
-
-
-def _unreadable(name: str, what: str) -> FormatReport:
-    return FormatReport(format=name, findings=(Finding(kind="damaged", where="", what=what, code="not-a-model"),))

@@ -9,15 +9,24 @@ import typer
 from wherry.cli.options import (
     DEFAULT_REGISTRY,
     AsJson,
+    JobPlace,
+    Memory,
+    On,
+    Parallel,
     Quiet,
+    RayAddress,
     Ref,
     RegistryPath,
     TargetNames,
+    Timeout,
     TreeProduct,
+    jobs_of,
     refresh_tree,
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from wherry.cli.output import Sheet
     from wherry.core.variant import Target
     from wherry.export.request import ExportOutcome
@@ -36,10 +45,22 @@ def targets(as_json: AsJson = False, quiet: Quiet = False) -> None:
     from wherry.export.listing import describe_targets
 
     rows = describe_targets()
-    cells = [(r.name, r.engine, r.needs or "program", "yes" if r.installed else "no", r.reason or "") for r in rows]
+    alike: dict[tuple[str, str, bool, str], list[str]] = {}
+    for row in rows:
+        precision = f"{row.precision}*" if row.calibrated else row.precision
+        alike.setdefault((row.format, row.engine, row.installed, row.reason or ""), []).append(precision)
+    cells = [
+        (name, " ".join(precisions), engine, "yes" if installed else "no")
+        for (name, engine, installed, _), precisions in alike.items()
+    ]
+    remarks = [f"{name}: {reason}" for name, _, _, reason in alike if reason]
     emit(
         rows,
-        [table(("target", "runs on", "starts from", "ready", "what is missing"), cells)],
+        [
+            table(("format", "precisions", "runs on", "here"), cells),
+            "A target is a format and a precision, as in onnx-int8. * needs a calibration set.",
+            *remarks,
+        ],
         as_json=as_json,
         quiet=quiet,
     )
@@ -51,7 +72,7 @@ def export(
     everything: Annotated[bool, typer.Option("--all", help="Every target that is ready here.")] = False,
     product: TreeProduct = "",
     option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the format.")
+        list[str] | None, typer.Option("--option", "-o", metavar="[FORMAT.]KEY=VALUE", help="An option of the format.")
     ] = None,
     opset: Annotated[
         int | None, typer.Option(help="Opset of ONNX files, 11 to 25; short for --option opset=N.")
@@ -76,6 +97,11 @@ def export(
     time_budget: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="For finding the layers that int8 has to leave in float.")
     ] = 600.0,
+    on: On = JobPlace.HERE,
+    ray_address: RayAddress = None,
+    timeout: Timeout = None,
+    memory: Memory = None,
+    parallel: Parallel = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -102,9 +128,11 @@ def export(
             calibration=source,
             pruning=prune,
             limits=delivery.AccuracyLimits(max_drop=max_drop, time_budget_s=time_budget),
+            jobs=jobs_of(on, ray_address, timeout, memory, parallel),
             on_event=lambda name, state: console.print(f"{name}: {state}", highlight=False),
         )
-        refresh_tree(opened, ref, product)
+        folder = refresh_tree(opened, ref, product)
+        _tell_kits(console, outcomes, folder)
     emit(outcomes, [export_table(outcomes)], as_json=as_json, quiet=quiet)
     failed = [outcome for outcome in outcomes if outcome.variant is None]
     if failed:
@@ -170,6 +198,18 @@ def _why(outcome: "ExportOutcome") -> str:
     if warnings := effective.get("warnings"):
         said.append(f"warnings: {len(warnings)}, see `wherry lint`")
     return "; ".join(said)
+
+
+def _tell_kits(console: "Console", outcomes: "Sequence[ExportOutcome]", folder: Path) -> None:
+    """Say where the kits for vendors' toolchains lie, as nobody can run them here."""
+    from wherry.registry.tree import export_folder
+
+    for outcome in outcomes:
+        if outcome.variant is not None and outcome.variant.receipt.effective.get("toolchain") == "absent":
+            where = export_folder(folder, outcome.variant)
+            console.print(
+                f"{outcome.target.name}: a kit, not a model; its README and zip are in {where}", soft_wrap=True
+            )
 
 
 def export_table(outcomes: "Sequence[ExportOutcome]") -> "Sheet":

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wherry.cli import device, doctor, exporting, history, proving, publishing, serve, training_site, using
+from wherry.cli import device, doctor, exporting, history, proving, publishing, scanning, serve, training_site, using
 from wherry.cli.demo import story
 from wherry.core.errors import UsageError, WherryError
 
@@ -40,7 +40,7 @@ def _root(
     """Carry a trained model to every device that runs it, and prove that what arrived is what was trained."""
 
 
-for _room in (story, doctor, training_site, history, exporting, proving, publishing, using, device, serve):
+for _room in (story, doctor, scanning, training_site, history, exporting, proving, publishing, using, device, serve):
     _room.add_to(app)
 
 

@@ -1,11 +1,13 @@
 """Options that several verbs share, each written once."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from wherry.jobs.pool import Jobs
     from wherry.registry import Registry
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on standard output.")]
@@ -35,6 +37,32 @@ DEFAULT_REGISTRY = Path("wherry-registry")
 DEFAULT_TRUST = Path("wherry-trust")
 
 
+class JobPlace(StrEnum):
+    """Where jobs run."""
+
+    HERE = "here"
+    RAY = "ray"
+
+
+On = Annotated[JobPlace, typer.Option("--on", help="Where the jobs run: here, or on a Ray cluster.")]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", envvar="RAY_ADDRESS", help="Address of the Ray cluster, HOST:6379.")
+]
+Timeout = Annotated[float | None, typer.Option(help="Seconds after which one job is given up.", min=1)]
+Memory = Annotated[float | None, typer.Option(help="GB of memory above which one job is given up.", min=0.1)]
+Parallel = Annotated[int | None, typer.Option(help="Jobs at a time; by default 2 here, all processors on Ray.", min=1)]
+
+
+def jobs_of(
+    on: JobPlace, ray_address: str | None, timeout: float | None, memory: float | None, parallel: int | None
+) -> "Jobs":
+    """Return what the options say about jobs."""
+    from wherry.jobs.pool import Jobs
+
+    limit = None if memory is None else int(memory * 1e9)
+    return Jobs(on=on.value, ray_address=ray_address, parallel=parallel, timeout_s=timeout, memory_bytes=limit)
+
+
 def actor(who: str | None) -> str:
     """Return who decides: the option, or the login name."""
     if who:
@@ -47,12 +75,12 @@ def actor(who: str | None) -> str:
         return "unknown"
 
 
-def refresh_tree(registry: "Registry", ref: str, product: str) -> None:
-    """Bring the readable tree of a model up to date; without a product it keeps the one that it was made for."""
+def refresh_tree(registry: "Registry", ref: str, product: str) -> Path:
+    """Bring the readable tree of a model up to date, for the product it was made for unless one is named; return it."""
     from wherry.registry import tree
 
     model = ref.partition("@")[0]
-    tree.refresh(registry, model, product or tree.product_of(registry, model) or model)
+    return tree.refresh(registry, model, product or tree.product_of(registry, model) or model)
 
 
 def numbers(text: str, option: str, *, least: int) -> tuple[int, ...]:

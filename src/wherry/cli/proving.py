@@ -10,16 +10,26 @@ import typer
 from wherry.cli.options import (
     DEFAULT_REGISTRY,
     AsJson,
+    JobPlace,
+    Memory,
+    On,
+    Parallel,
     Quiet,
+    RayAddress,
     Ref,
     RegistryPath,
     TargetNames,
+    Timeout,
+    jobs_of,
     numbers,
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from wherry.cli.output import Sheet
     from wherry.core.report import Report
+    from wherry.proof.explain import Explanation
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,19 +42,35 @@ def add_to(app: typer.Typer) -> None:
 def prove(
     ref: Ref,
     target: TargetNames = None,
+    ladder: Annotated[bool, typer.Option("--ladder", help="Climb the ladder of variants that pass, too.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which module of the network lost how much of the signal instead.")
+    ] = False,
+    on: On = JobPlace.HERE,
+    ray_address: RayAddress = None,
+    timeout: Timeout = None,
+    memory: Memory = None,
+    parallel: Parallel = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the golden set against variants; exit code 3 if one of them fails."""
+    """Run the golden set against variants; exit code 3 if one of them fails, with the first rung that broke."""
     from wherry import delivery
     from wherry.cli.output import emit, end_with
     from wherry.core.errors import ProofRefusedError
     from wherry.registry import Registry
 
     with Registry.open(registry, create=False) as opened:
-        reports = delivery.prove(opened, ref, target)
-    emit(reports, [proof_table(reports)], as_json=as_json, quiet=quiet)
+        if explain:
+            explanations = delivery.explain(opened, ref, target)
+            emit(explanations, [explanation_table(one) for one in explanations], as_json=as_json, quiet=quiet)
+            return
+        reports = delivery.prove(
+            opened, ref, target, ladder=ladder, jobs=jobs_of(on, ray_address, timeout, memory, parallel)
+        )
+    climbed = [line for report in reports if len(report.rungs) > 1 for line in ladder_lines(report)]
+    emit(reports, [proof_table(reports), *climbed], as_json=as_json, quiet=quiet)
     failed = [report for report in reports if not report.passed]
     if failed:
         msg = "; ".join(f"{report.target} failed its proof: {', '.join(report.reasons)}" for report in failed) + "."
@@ -150,3 +176,35 @@ def proof_table(reports: "Sequence[Report]") -> "Sheet":
         for r in reports
     ]
     return table(("variant", "verdict", "agreement", "quality", "max error", "cosine", "why"), rows)
+
+
+def ladder_lines(report: "Report") -> "list[RenderableType]":
+    """Return the rungs of one proof, for people, and a line for each that broke or was not looked at."""
+    from wherry.cli.output import percent, table
+
+    rows = [
+        (
+            rung.name,
+            rung.subject,
+            ("-" if rung.reason else "yes") if rung.passed else "NO",
+            "-" if rung.cosine is None else f"{rung.cosine:.6f}",
+            "-" if rung.max_abs is None else f"{rung.max_abs:.2g}",
+            percent(rung.agreement),
+        )
+        for rung in report.rungs
+    ]
+    title = f"Ladder of {report.target}, each rung against the one before"
+    head = table(("rung", "what ran", "holds", "cosine", "max error", "agreement"), rows, title=title)
+    return [head, *(f" {rung.name}: {rung.reason}" for rung in report.rungs if rung.reason), ""]
+
+
+def explanation_table(explanation: "Explanation") -> "Sheet":
+    """Return where one variant lost the signal, for people, worst first."""
+    from wherry.cli.output import table
+
+    rows = [
+        (f"{layer.lost_db:.1f}", f"{layer.snr_db:.1f}", layer.operator, layer.module, layer.tensor)
+        for layer in explanation.layers
+    ]
+    title = f"{explanation.target} against {explanation.reference}, worst first"
+    return table(("lost dB", "SNR dB", "operator", "module", "tensor"), rows, title=title)

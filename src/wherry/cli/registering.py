@@ -43,7 +43,10 @@ def register(
     submodule: Annotated[str, typer.Option(help="Capture only this part, such as encoder.")] = "",
     adapt: Annotated[str | None, typer.Option(help="package.module:function that wraps the loaded network.")] = None,
     allow_pickled_module: Annotated[
-        bool, typer.Option("--allow-pickled-module", help="Open a whole pickled network that the scan let through.")
+        bool,
+        typer.Option(
+            "--allow-pickled-module", help="Open a whole network, pickled or TorchScript, that the scan let through."
+        ),
     ] = False,
     spec: Annotated[
         Path | None, typer.Option(help="Model spec as JSON (docs/formats.md).", rich_help_panel=_SPEC)

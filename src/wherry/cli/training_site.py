@@ -1,6 +1,5 @@
-"""Verbs that look at the registry, and at a file before it gets there: list, show, scan."""
+"""Verbs of the training site: register, list, show."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,23 +13,9 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    app.command("scan")(scan)
     app.command("register")(register)
     app.command("list")(list_versions)
     app.command("show")(show)
-
-
-def scan(
-    path: Annotated[Path, typer.Argument(help="A checkpoint: .pt, .pth, .safetensors or .pt2.")],
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Look into a checkpoint without loading it; exit code 3 with the reason if it is refused."""
-    from wherry.checkpoint.scan import check
-    from wherry.cli.output import emit
-
-    report = check(path)
-    emit(report, [f"{path}: clean ({report.format}, sha256 {report.sha256[:12]})"], as_json=as_json, quiet=quiet)
 
 
 def list_versions(

@@ -18,6 +18,7 @@ _SHOWN = 8
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     app.command("predict")(predict)
+    app.command("compare")(compare)
 
 
 def predict(
@@ -46,6 +47,26 @@ def predict(
     if failed:
         msg = f"{len(failed)} of {len(found.predictions)} examples could not be used. {failed[0].error}"
         end_with(BadInputError(msg, next_step="The others were answered; mend these files or leave them out."))
+
+
+def compare(
+    left: Annotated[str, typer.Argument(help="NAME@v1, or NAME@v1:onnx-fp32 for one variant.", metavar="A")],
+    right: Annotated[str, typer.Argument(help="The same; its examples are used.", metavar="B")],
+    seconds: Annotated[float, typer.Option(help="Time for each of them once it is warm.", min=0.05)] = 1.0,
+    threads: Annotated[int, typer.Option(help="Threads of the runtimes; 0 lets them decide.", min=0)] = 0,
+    registry: RegistryPath = DEFAULT_REGISTRY,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Pair two versions or variants: answers, confidence, quality, speed, size, and what they are made of."""
+    from wherry import delivery
+    from wherry.cli.compared import comparison_lines
+    from wherry.cli.output import emit
+    from wherry.registry import Registry
+
+    with Registry.open(registry, create=False) as opened:
+        found = delivery.compare(opened, left, right, seconds=seconds, threads=threads)
+    emit(found, comparison_lines(found), as_json=as_json, quiet=quiet)
 
 
 def prediction_lines(found: "Predictions") -> "list[RenderableType]":

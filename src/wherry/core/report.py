@@ -7,6 +7,7 @@ from typing import Any, Literal
 from wherry.core.variant import Variant
 
 Where = Literal["build", "device", "server"]
+RungName = Literal["preprocessing", "program", "converted", "quantized", "engine", "device"]
 
 
 class Verdict(StrEnum):
@@ -54,7 +55,7 @@ class OutputError:
 class Rung:
     """One step of the ladder from the network to this engine, compared with the step before it."""
 
-    name: Literal["preprocessing", "program", "converted", "quantized", "engine", "device"]
+    name: RungName
     subject: str
     """What ran on this rung, such as `onnx-fp32 on onnxruntime`."""
     passed: bool

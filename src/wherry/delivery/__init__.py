@@ -10,6 +10,8 @@ road is `wherry.agent`.
 
 from wherry.delivery.building import AccuracyLimits, export
 from wherry.delivery.calibrating import CalibrationSource
+from wherry.delivery.comparing import compare
+from wherry.delivery.explaining import explain
 from wherry.delivery.linting import lint
 from wherry.delivery.loading import Running, load
 from wherry.delivery.measuring import bench, bench_page, choose, write_page
@@ -31,7 +33,9 @@ __all__ = [
     "bench_page",
     "bundle",
     "choose",
+    "compare",
     "destination",
+    "explain",
     "export",
     "lint",
     "load",

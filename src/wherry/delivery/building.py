@@ -11,6 +11,7 @@ from wherry.core.errors import BadInputError
 from wherry.core.model import Version
 from wherry.core.variant import Target
 from wherry.delivery.calibrating import CalibrationSource, calibrate
+from wherry.jobs.pool import Jobs, opened
 
 if TYPE_CHECKING:
     from wherry.export.accuracy import AccuracyGoal
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from wherry.proof.record import Examples
     from wherry.registry import Registry
 
-_PARALLEL = 2
 _PRUNING_TIMEOUT_S = 900.0
 
 
@@ -38,9 +38,9 @@ def export(
     targets: Sequence[Target],
     *,
     calibration: "Examples | CalibrationSource | None" = None,
-    calibration_source: str = "",
     pruning: str | None = None,
     limits: AccuracyLimits | None = None,
+    jobs: Jobs | None = None,
     on_event: Callable[[str, str], None] | None = None,
 ) -> "list[ExportOutcome]":
     """Build each target in a child process of its own, side by side; one that fails loses nothing of the others.
@@ -50,9 +50,9 @@ def export(
         ref: `NAME@v2` or `NAME@alias`.
         targets: what to build; what another one starts from is built as well.
         calibration: real examples for int8 targets; none of them may be among those that the proof uses.
-        calibration_source: where they come from, for the reader of a receipt.
         pruning: `unstructured:0.5` or `structured:0.2` takes weights out first, as `wherry.export.pruning` says.
         limits: what int8 variants may lose before layers return to float.
+        jobs: where the work is done and within which limits; by default in two child processes here.
         on_event: told a target's name and its new state.
 
     Raises:
@@ -61,10 +61,9 @@ def export(
     """
     from wherry.export.request import DEFAULT_TIMEOUT_S, ExportRequest
     from wherry.export.run import export_all
-    from wherry.jobs.child import run_in_child
 
-    version = registry.version(ref)
-    calibrated = None if calibration is None else calibrate(registry, version, calibration, calibration_source)
+    jobs, version = jobs or Jobs(), registry.version(ref)
+    calibrated = None if calibration is None else calibrate(registry, version, calibration)
     program, digest = registry.blob_path(version.program.sha256), version.program.sha256
     if pruning is not None:
         _check_prunable(version)
@@ -84,14 +83,16 @@ def export(
             calibration=None if calibrated is None else str(calibrated[0]),
             calibration_manifest=None if calibrated is None else calibrated[1],
             accuracy=goal,
-            timeout_s=DEFAULT_TIMEOUT_S + (goal.time_budget_s if goal is not None else 0.0),
+            timeout_s=jobs.timeout_s or DEFAULT_TIMEOUT_S + (goal.time_budget_s if goal is not None else 0.0),
+            memory_bytes=jobs.memory_bytes,
             architecture=version.architecture,
             facts={**to_builtins(version.lineage), "metrics": version.metrics},
         )
         for target in targets
     ]
     cache = registry.root / "cache" / "exports"
-    outcomes = export_all(requests, cache=cache, run=run_in_child, parallel=_PARALLEL, on_event=on_event)
+    with opened(jobs) as pool:
+        outcomes = export_all(requests, cache=cache, run=pool.run, parallel=pool.parallel, on_event=on_event)
     for outcome in outcomes:
         if outcome.variant is not None and outcome.folder is not None:
             for file in outcome.variant.files:

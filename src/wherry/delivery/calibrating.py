@@ -42,7 +42,7 @@ class _Gathered:
 
 
 def calibrate(
-    registry: "Registry", version: Version, given: "Examples | CalibrationSource", source: str = ""
+    registry: "Registry", version: Version, given: "Examples | CalibrationSource"
 ) -> tuple[Path, CalibrationManifest]:
     """Write the calibration set of a version into the registry's cache and describe it.
 
@@ -60,7 +60,7 @@ def calibrate(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         written = Path(scratch) / "calibration.npz"
         examples = _examples(given, version.spec, found)
-        manifest = write(examples, version.spec.class_names, source or _named(given), written)
+        manifest = write(examples, version.spec.class_names, _named(given), written)
         path = folder / f"{manifest.sha256}.npz"
         written.replace(path)
     raw = open_calibration(path).raw
@@ -74,7 +74,7 @@ def calibrate(
 
 
 def _named(given: "Examples | CalibrationSource") -> str:
-    return str(given.path) if isinstance(given, CalibrationSource) else "arrays"
+    return str(given.path) if isinstance(given, CalibrationSource) else given.source
 
 
 def _evaluations(registry: "Registry", version: Version) -> "Iterator[Array]":

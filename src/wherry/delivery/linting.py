@@ -35,7 +35,7 @@ def lint(registry: "Registry", ref: str, *, calibration: CalibrationSource | Non
     if built.variant is None:
         msg = f"{version.name} cannot be looked at, as it cannot be written as ONNX: {built.error}"
         raise ExportError(msg, next_step=built.next_step)
-    path = None if calibration is None else str(calibrate(registry, version, calibration, "")[0])
+    path = None if calibration is None else str(calibrate(registry, version, calibration)[0])
     main = registry.blob_path(built.variant.files[0].sha256)
     job = LintJob(path=str(main), spec=version.spec, calibration=path)
     return run_in_child(LINT, job, list[Finding], timeout_s=_LINT_TIMEOUT_S)

@@ -152,23 +152,35 @@ def _registry_above(path: Path) -> Path | None:
 
 
 def _variant_of(registry: "Registry", path: Path, root: Path) -> tuple[Version, Variant]:
-    """Return whose main file this is; a file of the readable tree says the model, and its digest the rest."""
-    inside = path.absolute().relative_to(root).parts
-    model = inside[1] if inside[0] == "models" and len(inside) > 2 else None
+    """Return whose main file this is; its place in the readable tree says the version, and its digest the rest."""
     sha256 = sha256_hex(path.read_bytes())
-    for name in registry.models() if model is None else [model]:
-        for version in _versions(registry, name):
-            for variant in registry.variants(name, version.number):
-                if variant.files[0].sha256 == sha256:
-                    return version, proven_variant(registry, version, variant.name)
-            if sha256 in {file.sha256 for file in (version.program, *version.checkpoint)}:
-                msg = f"{path.name} is what {version.name} was made of, and not a variant of it."
-                raise BadInputError(msg, next_step=f"Load the version itself: load({version.name!r}).")
+    versions = _versions_at(registry, path.absolute().relative_to(root).parts)
+    found = [
+        (version, variant)
+        for version in versions
+        for variant in registry.variants(version.model, version.number)
+        if variant.files[0].sha256 == sha256
+    ]
+    for version, variant in sorted(found, key=lambda pair: not has_passed(registry, pair[1])):
+        return version, proven_variant(registry, version, variant.name)
+    for version in versions:
+        if sha256 in {file.sha256 for file in (version.program, *version.checkpoint)}:
+            msg = f"{path.name} is what {version.name} was made of, and not a variant of it."
+            raise BadInputError(msg, next_step=f"Load the version itself: load({version.name!r}).")
     msg = f"{path.name} is not the main file of a variant that the registry knows."
     raise BadInputError(msg, next_step="Name a file below exports/, or a version such as NAME@v2.")
 
 
-def _versions(registry: "Registry", model: str) -> list[Version]:
+def _versions_at(registry: "Registry", parts: tuple[str, ...]) -> list[Version]:
+    """Return the versions that a place in the registry's folder can belong to, newest first."""
+    if parts[0] != "models" or len(parts) < 3 or parts[1] not in registry.models():
+        return [version for model in registry.models() for version in _all_versions(registry, model)]
+    found = _all_versions(registry, parts[1])
+    named = [version for version in found if f"v{version.number}" in parts]
+    return named or found
+
+
+def _all_versions(registry: "Registry", model: str) -> list[Version]:
     found: list[Version] = []
     while page := registry.versions(model, before=found[-1].number if found else None):
         found += page

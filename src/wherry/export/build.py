@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from wherry.core.errors import WherryError
+from wherry.core.errors import ToolchainMissingError, WherryError
 from wherry.core.variant import Receipt, Target, Variant
 from wherry.export.cache import ExportCache, cache_key
 from wherry.export.child import WRITE_VARIANT, ExportJob, Made
@@ -87,6 +87,7 @@ def build_variant(
                 on_log=log.append,
                 stop=stop,
             )
+            _check_tools(request.target, made)
             variant = cache.keep(key, folder, _variant(request, made, _main_sha256(parent)), log)
     except WherryError as error:
         path = cache.keep_log(key, log)
@@ -95,6 +96,19 @@ def build_variant(
         return ExportOutcome(target=request.target, error=error.message, next_step=next_step, seconds=seconds)
     seconds = time.monotonic() - started
     return ExportOutcome(target=request.target, variant=variant, folder=cache.folder(key), seconds=seconds)
+
+
+def _check_tools(target: Target, made: Made) -> None:
+    """Refuse files of other tools than the cache's key and the receipt name, as of a machine that has older ones."""
+    here = exporter_class(target.format).tool_versions(target)
+    other = [
+        f"{name} {version}, here {here.get(name, 'none')}"
+        for name, version in made.tools.items()
+        if here.get(name) != version
+    ]
+    if other:
+        msg = f"{target.name} was made by other tools than those here: {'; '.join(other)}."
+        raise ToolchainMissingError(msg, next_step="Install the same versions on every machine of the cluster.")
 
 
 def _variant(request: ExportRequest, made: Made, parent_sha256: str | None) -> Variant:
@@ -108,7 +122,7 @@ def _variant(request: ExportRequest, made: Made, parent_sha256: str | None) -> V
         overrides=made.written.overrides,
         calibration=request.calibration_manifest,
         seconds=made.seconds,
-        host=platform.platform(),
+        host=made.host,
         verified=made.written.verified,
     )
     return Variant(

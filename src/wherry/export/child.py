@@ -1,12 +1,14 @@
 """The part of an export that runs in a child process: checks the source by digest, then lets the member write."""
 
 import hashlib
+import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wherry.core.digest import FileRef
 from wherry.core.errors import BadInputError
+from wherry.core.job import Luggage
 from wherry.export.interface import Source, Written
 from wherry.export.request import ExportRequest
 from wherry.export.targets import exporter_class
@@ -25,6 +27,14 @@ class ExportJob:
     """Main file of the variant that the target starts from."""
     parent_sha256: str | None = None
 
+    def luggage(self) -> Luggage:
+        """Return what this job reads and writes; a parent's other files lie beside its main file."""
+        goal = self.request.accuracy
+        asked = (self.request.program, self.request.calibration, None if goal is None else goal.evaluation)
+        files = [path for path in asked if path is not None]
+        parents = () if self.parent is None else (str(Path(self.parent).parent),)
+        return Luggage(files=tuple(files), folders=parents, out=(self.out,))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
@@ -34,6 +44,10 @@ class Made:
     files: tuple[FileRef, ...]
     """The main file first, the others by name."""
     seconds: float
+    tools: dict[str, str] = field(default_factory=dict)
+    """Versions of the tools where it was made."""
+    host: str = ""
+    """Where it was made."""
 
 
 def write_variant(job: ExportJob) -> Made:
@@ -69,7 +83,13 @@ def write_variant(job: ExportJob) -> Made:
     others = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     names = [written.main, *(name for name in others if name != written.main)]
     files = tuple(file_ref(out, name) for name in names)
-    return Made(written=written, files=files, seconds=round(time.monotonic() - started, 3))
+    return Made(
+        written=written,
+        files=files,
+        seconds=round(time.monotonic() - started, 3),
+        tools=exporter_class(request.target.format).tool_versions(request.target),
+        host=platform.platform(),
+    )
 
 
 def file_ref(folder: Path, name: str) -> FileRef:

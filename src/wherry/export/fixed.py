@@ -74,9 +74,6 @@ class CalibrationSlices:
         self._spec = spec
         self._batch = batch
 
-    def __len__(self) -> int:
-        return (len(self._raw) + self._batch - 1) // self._batch
-
     def __iter__(self) -> Iterator[Tensors]:
         for start in range(0, len(self._raw), self._batch):
             piece = self._raw[start : start + self._batch]
@@ -97,5 +94,6 @@ def fixed_program(source: Source, batch: int) -> "ExportedProgram":
 
     example = zeros(source.spec, batch)
     module = torch.export.export(open_program(source.program).module(), example).module(check_guards=False)
-    constant_fold(module)
+    with torch.no_grad():
+        constant_fold(module)
     return torch.export.export(module, example)

@@ -19,6 +19,9 @@ from wherry.core.variant import PRUNE, Target
 from wherry.export.accuracy import AccuracyGoal
 from wherry.runtime.installed import installed_version
 
+# The disk is full, the user's share of it is, or a file may not grow further.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -199,7 +202,7 @@ class Exporter(ABC):
         except WherryError:
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
                 msg = f"{target.name} could not be made: the disk is full."
                 raise StorageError(msg) from error
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]

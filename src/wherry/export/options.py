@@ -16,7 +16,7 @@ def with_options(targets: Sequence[Target], pairs: Sequence[str]) -> list[Target
 
     Args:
         targets: what is to be built.
-        pairs: `key=value`; a value for a list is separated by commas.
+        pairs: `key=value`, or `format.key=value` for one format; a value for a list is separated by commas.
 
     Raises:
         UsageError: a pair is malformed, a value has the wrong type, or none of the targets knows the option.
@@ -28,7 +28,8 @@ def with_options(targets: Sequence[Target], pairs: Sequence[str]) -> list[Target
         if not equals or not key:
             msg = f"{pair!r} is not an option."
             raise UsageError(msg, next_step="Write --option KEY=VALUE, such as --option opset=17.")
-        kinds = [exporter_class(target.format).options_of(target.precision).get(key) for target in found]
+        only, _, key = key.rpartition(".")
+        kinds = [_kind(target, key) if only in ("", target.format) else None for target in found]
         if not any(kinds):
             names = ", ".join(target.name for target in found)
             msg = f"None of {names} has an option {key!r}."
@@ -38,6 +39,10 @@ def with_options(targets: Sequence[Target], pairs: Sequence[str]) -> list[Target
             for target, kind in zip(found, kinds, strict=True)
         ]
     return found
+
+
+def _kind(target: Target, key: str) -> type | None:
+    return exporter_class(target.format).options_of(target.precision).get(key)
 
 
 def _who_knows(key: str) -> str:

@@ -13,6 +13,7 @@ from wherry.core.variant import PRUNE, Target
 from wherry.export.build import Runner, build_variant, key_of, with_what_it_uses
 from wherry.export.cache import ExportCache
 from wherry.export.request import ExportOutcome, ExportRequest
+from wherry.export.schedule import longest_first, seconds_of
 from wherry.export.targets import exporter_class
 
 OnEvent = Callable[[str, str], None]
@@ -45,8 +46,10 @@ def export_all(
     """
     steps: dict[str, _Step] = {}
     wanted = [_plan(request, requests, steps) for request in requests]
-    needed = {id(step.parent) for step in steps.values()}
-    order = sorted(steps.values(), key=lambda step: id(step) not in needed)  # what others wait for comes first
+    names = {id(step): name for name, step in steps.items()}
+    seconds = {name: seconds_of(step.request.target) for name, step in steps.items()}
+    parents = {name: names.get(id(step.parent)) for name, step in steps.items()}
+    order = [steps[name] for name in longest_first(seconds, parents)]
     _Export(ExportCache(cache), run, max(1, parallel), on_event).carry_out(order)
     return [step.outcome for step in wanted if step.outcome is not None]
 

@@ -1,1 +1,1 @@
-"""Runs a pure function of a JSON spec elsewhere: in a child process with a time limit and a memory limit."""
+"""Runs a pure function of a JSON spec in a child process with limits on time and memory, here or on a cluster."""

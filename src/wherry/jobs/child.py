@@ -166,12 +166,16 @@ def _start(function: str, spec: object, folder: Path, on_log: OnLog | None) -> _
         raise StorageError(msg) from error
 
 
+def python_path() -> str:
+    """Return where this process finds modules, for the environment of another one."""
+    return os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+
+
 def _environment() -> dict[str, str]:
     """Return the child's environment: it finds the modules that this process finds, and prints without delay."""
-    found = [entry or str(Path.cwd()) for entry in sys.path]
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(found),
+        "PYTHONPATH": python_path(),
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
         "ORT_DISABLE_TELEMETRY": "1",

@@ -75,7 +75,9 @@ def _cause(golden: GoldenSet, spec: ModelSpec, recorded: Array) -> str | None:
         made = _prepared(golden, replace(spec, preprocessing=how, inputs=_any_shape(spec, recorded)))
         if not isinstance(made, str) and made.shape == recorded.shape and _difference(made, recorded) <= LARGEST:
             return words
-    return None
+    here = _prepared(golden, spec)
+    same = not isinstance(here, str) and here.shape == recorded.shape
+    return _normalisation(here, recorded, spec.preprocessing) if same and not isinstance(here, str) else None
 
 
 def _any_shape(spec: ModelSpec, recorded: Array) -> tuple[TensorSpec, ...]:
@@ -93,17 +95,29 @@ def _others(how: Preprocessing, recorded: Array) -> Iterator[tuple[str, Preproce
     size = recorded.shape[2:4] if how.layout == "NCHW" else recorded.shape[1:3]
     if how.kind == "image" and how.size is not None and len(size) == 2 and tuple(size) != tuple(how.size):
         yield f"size is {list(how.size)} here and was {list(size)} in the golden set", replace(how, size=size)
-    for scale in (1.0, 1 / 255, how.scale):
-        for mean, std in (((0.0,), (1.0,)), (_IMAGENET_MEAN, _IMAGENET_STD), ((0.5,), (0.5,)), (how.mean, how.std)):
-            if (scale, mean, std) != (how.scale, how.mean, how.std):
-                words = f"(x * {scale:.4g} - {_text(mean)}) / {_text(std)}"
-                mine = f"(x * {how.scale:.4g} - {_text(how.mean)}) / {_text(how.std)}"
-                numbers = replace(how, scale=scale, mean=mean, std=std)
-                yield f"normalisation is {mine} here and was {words} in the golden set", numbers
+
+
+def _normalisation(here: Array, recorded: Array, how: Preprocessing) -> str | None:
+    """Return that each channel is the recorded one times a number plus a number, where it is so."""
+    axis = 1 if how.layout == "NCHW" and here.ndim > 2 else here.ndim - 1
+    mine = np.moveaxis(here.astype(np.float64), axis, 0).reshape(here.shape[axis], -1)
+    want = np.moveaxis(recorded.astype(np.float64), axis, 0).reshape(len(mine), -1)
+    means, spreads = mine.mean(axis=1, keepdims=True), mine.var(axis=1, keepdims=True)
+    if not spreads.all():
+        return None
+    covariance = ((mine - means) * (want - want.mean(axis=1, keepdims=True))).mean(axis=1, keepdims=True)
+    factors = covariance / spreads
+    shifts = want.mean(axis=1, keepdims=True) - factors * means
+    if not _difference(mine * factors + shifts, want) <= LARGEST:
+        return None
+    words = f"(x * {how.scale:.4g} - {_text(how.mean)}) / {_text(how.std)}"
+    times, plus = (_text(tuple(numbers.ravel().tolist())) for numbers in (factors, shifts))
+    return f"normalisation is {words} here; the recorded inputs are these times {times} plus {plus}"
 
 
 def _text(values: tuple[float, ...]) -> str:
-    return f"{values[0]:g}" if len(values) == 1 else f"[{', '.join(f'{value:g}' for value in values)}]"
+    few = [f"{value:.4g}" for value in values[:4]] + ["..."] * (len(values) > 4)
+    return few[0] if len(values) == 1 else f"[{', '.join(few)}]"
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -113,4 +127,3 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "layout": ("NCHW", "NHWC"),
     "color": ("RGB", "L"),
 }
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -1,12 +1,13 @@
 """Proof and benchmark as pure functions of a JSON document, so that a child process can run them."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from wherry.core.device import DeviceType
 from wherry.core.errors import BadInputError
+from wherry.core.job import Luggage
 from wherry.core.model import ModelSpec
 from wherry.core.report import Footprint, Measurement, Report, Where
 from wherry.core.variant import Variant
@@ -35,6 +36,14 @@ class ProofJob:
     evaluation_sha256: str | None = None
     device: DeviceType = "cpu"
     threads: int = 0
+
+    def luggage(self) -> Luggage:
+        """Return what this job reads."""
+        sets = (self.golden, *(() if self.evaluation is None else (self.evaluation,)))
+        if len(self.variant.files) == 1:
+            return Luggage(files=(self.main, *sets))
+        depth = len(PurePosixPath(self.variant.files[0].path).parts)
+        return Luggage(files=sets, folders=(str(Path(self.main).parents[depth - 1]),))
 
 
 def prove_release(job: ProofJob) -> Report:

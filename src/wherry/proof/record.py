@@ -27,6 +27,8 @@ class Examples:
     """The truth in the form of the model's task, such as one class index for each sample."""
     class_names: tuple[str, ...] = ()
     """What the classes in `labels` are called, where the examples say so."""
+    source: str = "arrays"
+    """Where they come from, for the reader of a receipt."""
 
 
 def record(program: Path, spec: ModelSpec, examples: Examples, *, engine: str = "torch") -> GoldenSet:

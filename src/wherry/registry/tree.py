@@ -120,6 +120,9 @@ def export_names(variants: list[Variant], product: str) -> dict[str, FileRef]:
     names: dict[str, FileRef] = {}
     for variant in variants:
         main = PurePosixPath(variant.files[0].path)
+        if main.parent.suffix:  # a package: a folder with an extension, whose files know each other by name
+            names |= {f"{variant.name}/{ref.path}": ref for ref in variant.files}
+            continue
         known = [ref for ref in variant.files if ref.path != METADATA_FILE]
         if any(PurePosixPath(ref.path).with_suffix(main.suffix) != main for ref in known):
             first, *others = variant.files
@@ -135,6 +138,11 @@ def export_names(variants: list[Variant], product: str) -> dict[str, FileRef]:
             if ref.path == METADATA_FILE:
                 names[f"{next(iter(chosen))}.json"] = ref
     return names
+
+
+def export_folder(folder: Path, variant: Variant) -> Path:
+    """Return where the readable tree of a model has a variant whose files keep their names."""
+    return folder / "exports" / f"v{variant.version}" / variant.name
 
 
 def _ending(product: str, tail: str, ref: FileRef) -> str:

@@ -6,20 +6,8 @@ from collections.abc import Iterable
 from wherry.core.report import Execution
 
 SHAPE_OPERATORS = frozenset(
-    [
-        "Shape",
-        "Size",
-        "Gather",
-        "Concat",
-        "Unsqueeze",
-        "Squeeze",
-        "Slice",
-        "Reshape",
-        "Cast",
-        "ConstantOfShape",
-        "Range",
-        "Identity",
-    ]
+    {"Shape", "Size", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Reshape", "Cast", "ConstantOfShape"}
+    | {"Range", "Identity"}
 )
 """ONNX operators that compute on a handful of whole numbers: runtimes leave them on the processor on purpose."""
 

@@ -122,7 +122,8 @@ class Engine(ABC):
         """
         rows = _check_inputs(self.spec, inputs)
         try:
-            outputs = self._infer(dict(inputs)) if self.batch is None else self._infer_slices(inputs, rows, self.batch)
+            whole = self.batch is None or self.batch == rows
+            outputs = self._infer(dict(inputs)) if whole else self._infer_slices(inputs, rows)
         except WherryError:
             raise
         except Exception as error:
@@ -168,8 +169,9 @@ class Engine(ABC):
     ) -> None:
         self.close()
 
-    def _infer_slices(self, inputs: Mapping[str, Array], rows: int, batch: int) -> Tensors:
+    def _infer_slices(self, inputs: Mapping[str, Array], rows: int) -> Tensors:
         parts: list[Tensors] = []
+        batch = self.batch or rows
         for start in range(0, rows, batch):
             piece = {name: _fill(array[start : start + batch], batch) for name, array in inputs.items()}
             parts.append({name: np.array(out[: rows - start]) for name, out in self._infer(piece).items()})

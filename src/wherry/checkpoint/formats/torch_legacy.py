@@ -7,6 +7,7 @@ its number of elements as 8 bytes and the elements (`torch/serialization.py`, `_
 import struct
 
 from wherry.checkpoint.findings import Finding, FormatReport, Tier, UncleanError, damaged, forbidden
+from wherry.checkpoint.heights import move
 from wherry.checkpoint.opcodes import Source, opcodes
 from wherry.checkpoint.parts import Part
 from wherry.checkpoint.pickles import Reading, Stream, read_stream
@@ -18,18 +19,8 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _MAX_STREAMS = 1000
 _MAX_NOISE = 1_000_000
-_MARKED = frozenset({"MARK"})
-_NAMED = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"})
-_NEEDS: dict[str, frozenset[str]] = {
-    "INST": _MARKED,
-    "OBJ": _MARKED,
-    "REDUCE": _NAMED,
-    "NEWOBJ": _NAMED,
-    "NEWOBJ_EX": _NAMED,
-    "BUILD": _NAMED,
-    "STOP": _NAMED | _MARKED,
-}
-"""What must have come before an opcode that calls or stops, or else every reader fails there."""
+_ACTS = {"INST": 0, "OBJ": 1, "REDUCE": 2, "NEWOBJ": 2, "NEWOBJ_EX": 3, "BUILD": 2, "STOP": 1}
+"""How much must lie on the stack for an opcode that calls or stops, or else every reader fails there."""
 
 
 def read(part: Part) -> FormatReport:
@@ -54,16 +45,20 @@ def read(part: Part) -> FormatReport:
 
 
 def is_noise(part: Part) -> bool:
-    """Return whether the bytes break off as a pickle before they would call anything or stop: text, an image, noise."""
-    seen: set[str] = set()
+    """Return whether the bytes break off as a pickle before they would call anything or stop: text, an image, noise.
+
+    Only the height of the stack is followed, over all opcodes that there are, those of old protocols included.
+    """
+    heights = [0]
     try:
-        for number, (name, _, _) in enumerate(opcodes(Source(part.file, part.size), "")):
-            needed = _NEEDS.get(name)
-            if needed is not None:
-                return not (seen & needed)
+        for number, (name, argument, _) in enumerate(opcodes(Source(part.file, part.size), "")):
             if number > _MAX_NOISE:
                 return False
-            seen.add(name)
+            needed = _ACTS.get(name)
+            if needed is not None:
+                return heights[-1] < needed or (name in ("INST", "OBJ") and len(heights) < 2)
+            if not move(heights, name, argument):
+                return True
     except UncleanError:
         return True
     return True

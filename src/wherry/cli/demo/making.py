@@ -109,7 +109,6 @@ def export_one(
         version.name,
         [Target.parse(name) for name in targets],
         calibration=trained.calibration,
-        calibration_source="scikit-learn digits, training images",
     )
     for outcome in outcomes:
         if outcome.reused:

@@ -100,6 +100,6 @@ def _trained(
         lineage=story,
         metrics=evaluate(lambda images: digits.predict(net, images), data.held_out, spec),
         held_out=Examples(raw=data.held_out.images, labels=data.held_out.labels),
-        calibration=Examples(raw=seen.images, labels=seen.labels),
+        calibration=Examples(raw=seen.images, labels=seen.labels, source="scikit-learn digits, training images"),
         reused=reused,
     )

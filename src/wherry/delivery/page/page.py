@@ -28,13 +28,14 @@ $table
 <div class="cards">
 $cards
 </div>
+$sweep
 <section class="card wide"><h2>How this was measured</h2><ul>$notes</ul></section>
 </main>
 </body>
 </html>
 """)
 _KEYS = (("prepare", "preprocessing"), ("infer", "the network"), ("answer", "postprocessing"))
-_HEADS = ("variant", "quality", "median ms", "95 % interval", "p95 ms", "p99 ms", "end to end ms", "per s", "load ms")
+_HEADS = ("median ms", "95 % interval", "p95 ms", "p99 ms", "whole ms", "per s", "load ms", "peak MiB", "MB", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,8 @@ def render(subject: Subject) -> str:
         machine=escape(first.machine),
         at=escape(first.at),
         choice=_choice(subject.choice),
-        table=_table(subject, quality),
+        table=_table(subject, plain, quality),
+        sweep=_sweep(subject.measurements),
         cards="\n".join(_cards(points, subject, quality)),
         notes="".join(f"<li>{escape(note)}</li>" for note in _notes(subject.measurements)),
     )
@@ -96,41 +98,56 @@ def _choice(choice: Choice | None) -> str:
     return f'<div class="choice"><strong>Use {escape(choice.target)}</strong><p>{escape(choice.reason)}.</p></div>'
 
 
-def _table(subject: Subject, quality: str) -> str:
-    measurements = subject.measurements
-    swept = len({(m.batch, m.threads) for m in measurements}) > 1
-    heads = [*_HEADS, "peak MB", "size MB", "why not"]
-    heads[1] = quality or "quality"
-    if swept:
-        heads[1:1] = ["batch", "threads"]
+def _table(subject: Subject, plain: list[Measurement], quality: str) -> str:
+    """Return a row for each variant at the smallest setting."""
+    heads = ("variant", quality or "quality", *_HEADS)
     rows = []
-    for m in sorted(measurements, key=lambda m: (m.threads, m.batch, m.p50_ms)):
-        cells = [m.target, *((str(m.batch), str(m.threads or "auto")) if swept else ()), *_cells(m, subject)]
-        best = subject.choice is not None and subject.choice.target == m.target
-        body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        why = "" if subject.choice is None else _why_not(m.target, subject.choice)
-        kind = ' class="best"' if best else ""
-        rows.append(f"<tr{kind}>{body}<td class='words'>{escape(why)}</td></tr>")
+    for m in plain:
+        value, choice = _quality(subject.reports.get(m.target)), subject.choice
+        why = "" if choice is None else _why_not(m.target, choice)
+        cells = (m.target, "-" if value is None else f"{value:.2%}", *_speed(m), *_cost(m), why)
+        rows.append((cells, choice is not None and choice.target == m.target))
+    first = plain[0]
+    setting = f"Batch {first.batch}, {first.threads or 'automatic'} threads"
+    return _sheet(f"Variants side by side ({setting.lower()})", heads, rows)
+
+
+def _sweep(measurements: Sequence[Measurement]) -> str:
+    """Return a row for each variant and setting; empty where there is one setting only."""
+    if len({(m.batch, m.threads) for m in measurements}) < 2:
+        return ""
+    ordered = sorted(measurements, key=lambda m: (m.threads, m.batch, m.p50_ms))
+    rows = [((m.target, str(m.batch), str(m.threads or "auto"), *_speed(m), ""), False) for m in ordered]
+    return _sheet("Every setting", ("variant", "batch", "threads", *_HEADS[:6], ""), rows)
+
+
+def _sheet(title: str, heads: Sequence[str], rows: Sequence[tuple[Sequence[str], bool]]) -> str:
+    """Return a table; the last column holds words, and a row that is true is the recommended one."""
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = ""
+    for (*cells, words), best in rows:
+        numbers = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        kind = ' class="best"' if best else ""
+        body += f'<tr{kind}>{numbers}<td class="words">{escape(words)}</td></tr>'
     return (
-        f'<section class="card wide"><div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+        f'<section class="card wide"><h2>{escape(title)}</h2><div class="scroll"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>"
     )
 
 
-def _cells(m: Measurement, subject: Subject) -> list[str]:
-    quality = _quality(subject.reports.get(m.target))
-    return [
-        "-" if quality is None else f"{quality:.2%}",
+def _speed(m: Measurement) -> tuple[str, ...]:
+    return (
         f"{m.p50_ms:.3f}",
         f"{m.ci95_ms[0]:.3f}-{m.ci95_ms[1]:.3f}",
         *("-" if value is None else f"{value:.3f}" for value in (m.p95_ms, m.p99_ms)),
         "-" if m.stages is None else f"{m.stages.end_to_end_ms:.3f}",
         f"{m.throughput_per_s:,.0f}",
-        f"{m.load_ms:,.0f}",
-        "-" if m.peak_memory_mb is None else f"{m.peak_memory_mb:,.0f}",
-        f"{m.size_bytes / 1e6:.2f}",
-    ]
+    )
+
+
+def _cost(m: Measurement) -> tuple[str, ...]:
+    memory = "-" if m.peak_memory_mb is None else f"{m.peak_memory_mb:,.0f}"
+    return f"{m.load_ms:,.0f}", memory, f"{m.size_bytes / 1e6:.2f}"
 
 
 def _why_not(target: str, choice: Choice) -> str:

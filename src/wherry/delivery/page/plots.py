@@ -83,7 +83,7 @@ def pareto(points: Sequence[Point], quality: str) -> str:
     left, top, bottom = 62.0, 34.0, 270.0
     ups = [_up(p) for p in shown]
     x = Scale.over([p.measurement.p50_ms for p in shown], left + 14, WIDTH - RIGHT - 14)
-    y = Scale.over(ups, bottom - 12, top + 12)
+    y = _shares(ups, bottom - 12, top + 12) if rated else Scale.over(ups, bottom - 12, top + 12)
     largest = max(p.measurement.size_bytes for p in shown) or 1
     radii = [3 + 13 * (p.measurement.size_bytes / largest) ** 0.5 for p in shown]
     front = sorted((p.measurement.p50_ms, _up(p)) for p in shown if p.pareto)
@@ -100,6 +100,12 @@ def pareto(points: Sequence[Point], quality: str) -> str:
     return plot(body, bottom + 40, "Quality, latency and size of the variants")
 
 
+def _shares(values: list[float], start: float, stop: float) -> Scale:
+    """Return a scale of percentages: at least one point wide, and never beyond 0 or 100."""
+    room = max((max(values) - min(values)) * 0.06, 0.5)
+    return Scale(low=max(min(values) - room, 0.0), high=min(max(values) + room, 100.0), start=start, stop=stop)
+
+
 def _up(point: Point) -> float:
     return point.measurement.size_bytes / 1e6 if point.quality is None else point.quality * 100
 
@@ -112,7 +118,7 @@ def _labels(points: Sequence[Point], places: list[tuple[float, float]], radii: l
         right = x < WIDTH * 0.58
         edge = x + radius + 5 if right else x - radius - 5
         if abs(row - y) > 4:
-            words += line(x, y, edge, row, "leader")
+            words += line(x + radius if right else x - radius, y, edge, row, "leader")
         kind = "name best" if point.best else "label"
         words += text(edge, row + 4, said, kind, "start" if right else "end")
     return words
@@ -159,6 +165,7 @@ def throughput(measurements: Sequence[Measurement]) -> str:
     for index, row in enumerate(series.values()):
         points = [(x(batches.index(int(batch))), y(value)) for batch, value in row]
         body += path(points, f"curve c{index % 8}")
+        body += "".join(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" class="curve c{index % 8}"/>' for px, py in points)
         ends.append(points[-1])
     for index, (name, (px, py), row_y) in enumerate(zip(series, ends, spread([y for _, y in ends], 13), strict=True)):
         body += line(px, py, right + 12, row_y, "leader") + text(right + 15, row_y + 4, name, f"label t{index % 8}")

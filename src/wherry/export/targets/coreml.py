@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from wherry.core.errors import BadInputError
 from wherry.core.model import ModelSpec
 from wherry.core.variant import Target
 from wherry.export.fixed import batch_overrides, fixed_batch, fixed_program, refuses_shapes
 from wherry.export.interface import Exporter, Source, Written
 
 PACKAGE = "model.mlpackage"
-_SMALLEST = 512
+_SMALLEST = 256
 """Numbers in a weight below which it stays float32: the scales would take what eight bits save."""
 _DEBUG = "executorch_debug_handle_mapping.json"  # left in the package by coremltools; nothing reads it
 
@@ -55,8 +56,13 @@ class CoreMlExporter(Exporter):
             minimum_deployment_target=coremltools.target.iOS16,
             skip_model_load=True,
         )
+        small = 0
         if target.precision == "int8-weights":
             model = _small(model)
+            small = _count(model, "constexpr_affine_dequantize")
+            if small == 0:
+                msg = f"No weight of this network has {_SMALLEST} numbers, so nothing was quantized."
+                raise BadInputError(msg, next_step="Use coreml-fp16.")
         model = _named(model, source)
         model.save(str(out / PACKAGE))
         (out / PACKAGE / _DEBUG).unlink(missing_ok=True)
@@ -65,6 +71,7 @@ class CoreMlExporter(Exporter):
             "batch": batch,
             "computes": "float16" if half else "float32",
             "minimum_deployment_target": "iOS16",
+            **({"int8_weights": small} if small else {}),
         }
         overrides = batch_overrides(target, source.spec, "as CoreML's Neural Engine needs fixed shapes")
         return Written(main=f"{PACKAGE}/Manifest.json", batch=batch, effective=effective, overrides=overrides)
@@ -82,6 +89,12 @@ def _small(model: Any) -> Any:
 
     every = OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=_SMALLEST)
     return linear_quantize_weights(model, OptimizationConfig(global_config=every))
+
+
+def _count(model: Any, kind: str) -> int:
+    functions = model.get_spec().mlProgram.functions.values()
+    blocks = [block for function in functions for block in function.block_specializations.values()]
+    return sum(operation.type == kind for block in blocks for operation in block.operations)
 
 
 def _named(model: Any, source: Source) -> Any:

@@ -99,7 +99,7 @@ def _tell(line: str) -> None:
 
 
 def _settings(target: Target) -> Settings:
-    return Settings(**target.options)
+    return Settings(**{name: value for name, value in target.options.items() if name in TensorRtExporter.options})
 
 
 def _complete(folder: Path, made: TensorRtPlan, absent: str) -> None:

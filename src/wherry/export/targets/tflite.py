@@ -1,6 +1,6 @@
 """TFLite: fp32 from the program through litert-torch, the other precisions from that file through ai-edge-quantizer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +9,6 @@ from wherry.core.model import ModelSpec
 from wherry.core.variant import Target
 from wherry.export.fixed import CalibrationSlices, batch_overrides, fixed_batch, refuses_shapes, zeros
 from wherry.export.interface import Exporter, Source, Written
-from wherry.runtime.interface import Tensors
 from wherry.runtime.litert_names import SIGNATURE, by_position
 from wherry.runtime.program import open_program
 
@@ -88,52 +87,55 @@ def _quantize(source: Source, target: Target, main: Path) -> tuple[int, dict[str
     runner = Interpreter(model_content=content).get_signature_runner(SIGNATURE)
     inside = by_position([tensor.name for tensor in source.spec.inputs], list(runner.get_input_details()), "inputs")
     batch = int(runner.get_input_details()[inside[source.spec.inputs[0].name]]["shape"][0])
-    work = quantizer.Quantizer(content)
     quantized_io = target.options.get("quantized_io", False)
-    _set_recipe(work, target.precision, quantized_io=quantized_io)
+    recipe = _recipe(target.precision, quantized_io=quantized_io)
     ranges = None
-    if source.calibration is not None and work.need_calibration:
-        slices = _Named(CalibrationSlices(source.calibration, source.spec, batch), inside)
-        ranges = work.calibrate({SIGNATURE: slices}, num_threads=1)
+    if source.calibration is not None and target.precision == "int8":
+        slices = CalibrationSlices(source.calibration, source.spec, batch)
+        ranges = _ranges(content, recipe, slices, inside)
+    work = quantizer.Quantizer(content, recipe.get_quantization_recipe())
     main.write_bytes(work.quantize(ranges).quantized_model)
     _check_changed(content, main, target)
     effective: dict[str, Any] = dict(_DONE[target.precision])
     return batch, {**effective, "quantized_io": quantized_io} if target.precision == "int8" else effective
 
 
-def _set_recipe(work: Any, precision: str, *, quantized_io: bool) -> None:
+def _recipe(precision: str, *, quantized_io: bool) -> Any:
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    every = qtyping.TFLOperationName.ALL_SUPPORTED
+    recipe, every = RecipeManager(), qtyping.TFLOperationName.ALL_SUPPORTED
     if precision == "fp16":
-        work.add_weight_only_config(".*", every, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+        recipe.add_weight_only_config(".*", every, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
     elif precision == "int8-weights":
-        work.add_weight_only_config(".*", every, num_bits=8)
+        recipe.add_weight_only_config(".*", every, num_bits=8)
     elif precision == "int8-dynamic":
-        work.add_dynamic_config(".*", every, num_bits=8)
+        recipe.add_dynamic_config(".*", every, num_bits=8)
     else:
-        work.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
+        recipe.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
         for edge in () if quantized_io else (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-            work.update_quantization_recipe(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
+            recipe.add_quantization_config(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    return recipe
+
+
+def _ranges(content: bytes, recipe: Any, slices: CalibrationSlices, inside: dict[str, str]) -> Any:
+    """Return the smallest and largest value of each tensor over the whole set, a slice at a time.
+
+    The quantizer's own way takes a moving average of them, which cuts off what later examples show, and makes a list
+    of the whole set in memory.
+    """
+    from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.utils.qsv_utils import min_max_update
+
+    calibrator = Calibrator(content, num_threads=1, qsv_update_func=min_max_update)
+    for piece in slices:
+        named = {inside[name]: array for name, array in piece.items()}
+        calibrator.calibrate({SIGNATURE: [named]}, recipe)
+    return calibrator.get_model_qsvs()
 
 
 def _check_changed(content: bytes, main: Path, target: Target) -> None:
     if main.read_bytes() == content:
         msg = f"The quantizer found nothing in this network that {target.name} could change."
         raise BadInputError(msg, next_step="Use tflite-fp32.")
-
-
-class _Named:
-    """The slices under the names that the file itself has for its inputs."""
-
-    def __init__(self, slices: CalibrationSlices, inside: dict[str, str]) -> None:
-        self._slices = slices
-        self._inside = inside
-
-    def __len__(self) -> int:
-        return len(self._slices)
-
-    def __iter__(self) -> Iterator[Tensors]:
-        for piece in self._slices:
-            yield {self._inside[name]: array for name, array in piece.items()}
