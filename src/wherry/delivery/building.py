@@ -83,7 +83,7 @@ def export(
             calibration=None if calibrated is None else str(calibrated[0]),
             calibration_manifest=None if calibrated is None else calibrated[1],
             accuracy=goal,
-            timeout_s=(jobs.timeout_s or DEFAULT_TIMEOUT_S) + (goal.time_budget_s if goal is not None else 0.0),
+            timeout_s=jobs.timeout_s or DEFAULT_TIMEOUT_S + (goal.time_budget_s if goal is not None else 0.0),
             memory_bytes=jobs.memory_bytes,
             architecture=version.architecture,
             facts={**to_builtins(version.lineage), "metrics": version.metrics},

@@ -29,7 +29,9 @@ class ExportJob:
 
     def luggage(self) -> Luggage:
         """Return what this job reads and writes; a parent's other files lie beside its main file."""
-        files = [path for path in (self.request.program, self.request.calibration) if path is not None]
+        goal = self.request.accuracy
+        asked = (self.request.program, self.request.calibration, None if goal is None else goal.evaluation)
+        files = [path for path in asked if path is not None]
         parents = () if self.parent is None else (str(Path(self.parent).parent),)
         return Luggage(files=tuple(files), folders=parents, out=(self.out,))
 
