@@ -62,7 +62,7 @@ class TorchFamilyEngine(Engine):
 
         if self.options.threads and torch.get_num_threads() != self.options.threads:
             torch.set_num_threads(self.options.threads)
-        arrays = [_plain(inputs[tensor.name]) for tensor in self.spec.inputs]
+        arrays = [plain(inputs[tensor.name]) for tensor in self.spec.inputs]
         with torch.inference_mode(), torch.autocast(self._where.type, torch.float16, enabled=self._computes_half()):
             found = self._call(*(torch.from_numpy(array).to(self._where) for array in arrays))
         parts = _in_order(found)
@@ -92,11 +92,12 @@ class TorchFamilyEngine(Engine):
         return part.float() if self._computes_half() and part.dtype == torch.float16 else part
 
 
-def _plain(array: Array) -> Array:
+def plain(array: Array) -> Array:
     """Return the array with the strides of its shape.
 
     An axis of length 1 may have any stride in a contiguous array. A convolution that AOTInductor compiled (torch 2.13)
-    takes a stride of 1 on a channel axis of length 1 for channels-last, and gives wrong numbers without an error.
+    takes a stride of 1 on a channel axis of length 1 for channels-last, and gives wrong numbers without an error;
+    ExecuTorch refuses such a tensor.
     """
     whole = np.require(array, requirements=["C", "W"])
     return whole.reshape(-1).reshape(whole.shape)

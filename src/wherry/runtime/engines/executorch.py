@@ -4,10 +4,9 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wherry.core.errors import EngineError
 from wherry.runtime.interface import Engine, Tensors
+from wherry.runtime.torch_family import plain
 
 
 class ExecuTorchEngine(Engine):
@@ -43,7 +42,7 @@ class ExecuTorchEngine(Engine):
     def _infer(self, inputs: Tensors) -> Tensors:
         import torch
 
-        arrays = [np.require(inputs[tensor.name], requirements=["C", "W"]) for tensor in self.spec.inputs]
+        arrays = [plain(inputs[tensor.name]) for tensor in self.spec.inputs]
         found = self._method.execute([torch.from_numpy(array) for array in arrays])
         # The method owns the memory of its outputs and writes into it again.
         return {tensor.name: part.numpy().copy() for tensor, part in zip(self.spec.outputs, found, strict=True)}
