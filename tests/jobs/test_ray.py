@@ -26,16 +26,30 @@ pytestmark = pytest.mark.slow
 HERE = "tests.jobs.ray_functions"
 
 
+def started_cluster(attempts: int = 3):
+    """Start two nodes; Ray gives a node 30 seconds to come up, which a busy machine sometimes needs for itself."""
+    from ray.cluster_utils import Cluster
+
+    for left in reversed(range(attempts)):
+        made = Cluster()
+        try:
+            for head in ({"include_dashboard": False}, {}):
+                made.add_node(num_cpus=1, object_store_memory=80 * 2**20, **head)
+        except Exception:
+            made.shutdown()
+            if not left:
+                raise
+        else:
+            return made
+    raise AssertionError
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A cluster that reports to nobody and has no dashboard."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        from ray.cluster_utils import Cluster
-
-        small = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
-        made = Cluster(initialize_head=True, head_node_args=small)
-        made.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+        made = started_cluster()
         yield made
         made.shutdown()
 
