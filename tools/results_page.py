@@ -100,7 +100,7 @@ def _overview(matrix: Matrix) -> str:
     rows.append(["**proven**", *(str(sum(cell.passed for cell in it.cells.values())) for it in matrix.networks)])
     legend = (
         "A number is the median in ms of a proven variant; ✗ failed its proof; ○ was built here and runs elsewhere "
-        "only, so it is not proven; - could not be built here. The reasons stand below, network by network."
+        "only, so it is not proven; - could not be built here; nothing: not run yet. The reasons stand below."
     )
     return legend + "\n\n" + table(["target", *names], rows)
 
