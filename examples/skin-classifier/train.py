@@ -16,7 +16,7 @@ from wherry.train.handing_in import hand_in, score
 
 SEED = 7
 BATCH = 16
-EPOCHS = 3
+EPOCHS = 2
 IMAGES = 4000
 NETWORKS = {"efficientnet-b0": network.efficientnet_b0, "resnet50": network.resnet50}
 HALVES = ("resnet50",)  # bfloat16 doubles the speed of wide convolutions, and slows depthwise ones
