@@ -56,7 +56,8 @@ class StaticQuantizer:
         # What we wrote is folded, and once more would cost the names; a file that was registered may not be.
         nodes = onnx.load(str(parent), load_external_data=False).graph.node
         folded = not any(node.op_type == "BatchNormalization" for node in nodes)
-        quant_pre_process(str(parent), str(self.prepared), skip_optimization=folded)
+        # ONNX's own shape inference is enough, and ONNX Runtime's symbolic one gives up on a detector's head.
+        quant_pre_process(str(parent), str(self.prepared), skip_symbolic_shape=True, skip_optimization=folded)
         self._types = _operator_types()
         self._calibrate(batches, scratch / "augmented.onnx")
 

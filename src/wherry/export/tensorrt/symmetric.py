@@ -31,7 +31,7 @@ def quantize_symmetrically(parent: Path, calibration: Path, spec: ModelSpec, mai
 
     with tempfile.TemporaryDirectory(prefix="wherry-quantize-") as folder:
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(str(parent), str(prepared))
+        quant_pre_process(str(parent), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(main),
