@@ -16,6 +16,14 @@ _EXTRAS = {
     "openvino": ("openvino",),
     "demo": ("sklearn", "tritonclient"),
 }
+_APART = {
+    "export-openvino": ("nncf",),
+    "export-executorch": ("executorch",),
+    "export-coreml": ("coremltools",),
+    "ray": ("ray",),
+    "examples": ("torchvision", "timm", "segmentation_models_pytorch", "ultralytics", "skimage"),
+}
+"""Libraries that only some targets and examples need; the demo runs without them."""
 
 
 def missing(library: str | None, *, extra: str | None = None) -> ToolchainMissingError | None:
@@ -26,7 +34,7 @@ def missing(library: str | None, *, extra: str | None = None) -> ToolchainMissin
         extra: the extra to name; by default the one that brings the library.
     """
     name = (library or "").partition(".")[0]
-    found = next((key for key, libraries in _EXTRAS.items() if name in libraries), None)
+    found = next((key for key, libraries in (_EXTRAS | _APART).items() if name in libraries), None)
     if found is None:
         return None
     msg = f"The library {name} is not installed, and this command needs it."
