@@ -235,7 +235,8 @@ def test_int8_from_the_wrong_pictures_breaks_the_quantized_rung(world):
     """Calibrated at night: the ranges are those of pictures that are nearly black."""
     raw = (world.evaluation.raw[:100] // 24).astype(np.uint8)
     int8 = Target(format="onnx", precision="int8")
-    delivery.export(world.registry, REF, [int8], calibration=Examples(raw=raw))
+    uncontrolled = delivery.AccuracyLimits(max_drop=100)  # or layers would return to float until it is right
+    delivery.export(world.registry, REF, [int8], calibration=Examples(raw=raw), limits=uncontrolled)
     (report,) = delivery.prove(world.registry, REF, ["onnx-int8"])
     assert report.verdict is Verdict.OUTPUT_MISMATCH
     assert first_broken(report.rungs).name == "quantized"
