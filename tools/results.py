@@ -125,7 +125,7 @@ def _measure(
     proven = [variant for variant in built if reports[variant.name].passed]
     known = {variant.name: registry.measurements(variant.digest) for variant in proven}
     newest = {name: found[0] for name, found in known.items() if found}
-    if proven and (len(newest) != len(proven) or len({it.run for it in newest.values()}) > 1):
+    if seconds > 0 and proven and (len(newest) != len(proven) or len({it.run for it in newest.values()}) > 1):
         load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
         found = delivery.bench(
             registry,
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--target", action="append", choices=[row.name for row in rows], help="only this one")
     options.add_argument("--work", type=Path, default=ROOT / "build" / "results", help="trainings and registry")
     options.add_argument("--out", type=Path, default=PAGE, help="the page to write")
-    options.add_argument("--seconds", type=float, default=1.0, help="time of each measurement")
+    options.add_argument("--seconds", type=float, default=1.0, help="time of each measurement; 0 measures nothing")
     options.add_argument("--quick", action="store_true", help="train a few steps only; the numbers mean nothing")
     options.add_argument("--page-only", action="store_true", help="run nothing; write the page from earlier runs")
     asked = options.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Each example goes down the road: trained for a few steps, registered by its README, exported, proven, measured.
+"""Each example goes down the road: trained for a few steps, registered by its README, exported and proven.
 
 A network after three steps is no good, so nothing is asked of its quality; the page of real numbers is docs/results.md.
 """
@@ -46,7 +46,7 @@ def travelled(tmp_path_factory):
         if model not in known:
             work = tmp_path_factory.mktemp(model)
             targets = [word for name in TARGETS for word in ("--target", name)]
-            words = ["--quick", "--family", FAMILIES[model], "--model", model, "--work", str(work), "--seconds", "0.1"]
+            words = ["--quick", "--family", FAMILIES[model], "--model", model, "--work", str(work), "--seconds", "0"]
             assert results.main([*words, *targets, "--out", str(work / "results.md")]) == 0
             (network,) = from_json((work / "results.json").read_bytes(), list[Network], what="The results")
             known[model] = work, network
@@ -65,11 +65,9 @@ def test_it_is_trained_registered_exported_and_proven(model, travelled):
     for cell in network.cells.values():
         # After a few steps a detector finds nothing and a classifier knows one class: agreeing on that is hollow.
         assert cell.passed or cell.report.verdict is Verdict.VACUOUS, cell.reason
-        assert cell.passed or cell.p50_ms is None
         if cell.passed:
             assert [output.name for output in cell.report.outputs] == list(OUTPUTS[model])
             assert cell.report.quality is not None
-            assert cell.p50_ms > 0
     text = (work / "results.md").read_text(encoding="utf-8")
     assert f"## {model}" in text
     assert "the numbers mean nothing" in text
