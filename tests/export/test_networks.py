@@ -1,5 +1,6 @@
 """What converters stumble over, converted for real and compared with the program; one process, one import of each."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -112,6 +113,7 @@ def test_executorch_names_what_the_delegate_leaves(sources, tmp_path: Path):
     # The weight norm is computed once and for all, so the convolution is the delegate's; a slice is not.
     assert operators["XNNPACK"] > operators["portable"] > 0
     assert not any("conv" in name or "norm" in name for name in written.effective["portable"])
+    assert all(re.fullmatch(r"[\w.]+", name) for name in written.effective["portable"])
     assert any("portable kernels" in sentence for sentence in written.overrides)
 
 

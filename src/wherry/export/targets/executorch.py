@@ -101,8 +101,18 @@ def _operators(graph_module: Any) -> tuple[int, Counter[str]]:
 
 def _names(graph: Any) -> list[str]:
     found = [node.target for node in graph.nodes if node.op == "call_function"]
-    names = [str(getattr(target, "_op", None) or getattr(target, "__name__", target)) for target in found]
-    return [name for name in names if name not in _PLUMBING]
+    return [name for name in map(_name, found) if name not in _PLUMBING]
+
+
+def _name(target: Any) -> str:
+    """Return `aten.mean.dim` for an operator, in ExecuTorch's wrapping or without it, and the name of a function."""
+    import torch
+
+    overload = type(torch.ops.aten.mean.dim)
+    for operator in (getattr(target, "_op", None), target):
+        if isinstance(operator, overload):
+            return str(operator)
+    return str(getattr(target, "__name__", target))
 
 
 def _left_out(portable: Counter[str]) -> tuple[str, ...]:
